@@ -1,0 +1,1 @@
+"""Thin programs that run on a cluster: `python -m jobs.<name>`."""

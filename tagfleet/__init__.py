@@ -1,0 +1,3 @@
+"""tagfleet: distributed batch tagging for music catalogues."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,1 @@
+"""From bytes to log-mel clips: what the network hears."""

@@ -1,0 +1,1 @@
+"""A synthetic catalogue whose truth is known."""

@@ -1,0 +1,1 @@
+"""What is learnt: the network, and the tagger that is published."""

@@ -1,0 +1,144 @@
+"""The Arrow schemas of all tables and of what travels between stages. The first row never decides a type.
+
+`track_id` is the first column everywhere. Strings are plain (no Arrow dictionaries), times are UTC microseconds.
+"""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+from tagfleet.errors import CatalogError
+
+UTC_TIME = pa.timestamp("us", tz="UTC")
+
+TRACKS = pa.schema(
+    [
+        pa.field("track_id", pa.string(), nullable=False),  # unique, never normalised
+        pa.field(
+            "uri", pa.string(), nullable=False
+        ),  # s3://bucket/key (key as it is, not percent-encoded) or a local path
+        pa.field("title", pa.string()),
+        pa.field("description", pa.string()),
+        pa.field("tags", pa.list_(pa.string())),  # as typed, in the creator's order
+        pa.field("creator_id", pa.string()),
+        pa.field("album_id", pa.string()),
+        pa.field("duration_s", pa.float64()),
+        pa.field("etag", pa.string()),  # object ETag, or mtime-<ns> of a local file
+        pa.field("size_bytes", pa.int64()),
+        pa.field("updated_at", UTC_TIME),
+    ]
+)
+"""The catalogue. Further columns are kept as they came."""
+
+LABELS = pa.schema(
+    [
+        pa.field("track_id", pa.string(), nullable=False),
+        pa.field("axis", pa.string(), nullable=False),
+        pa.field("label", pa.string(), nullable=False),
+        pa.field("rule", pa.string(), nullable=False),  # which rule matched
+        pa.field("evidence", pa.string(), nullable=False),  # the words that matched, as typed
+        pa.field("position", pa.int32(), nullable=False),  # index of the tag in the creator's order
+        pa.field("weight", pa.float32(), nullable=False),  # 0 < weight <= 1
+    ]
+)
+"""What we take as true: a track without rows on an axis is unknown there (masked), not negative."""
+
+TAG = pa.struct([pa.field("axis", pa.string()), pa.field("label", pa.string()), pa.field("probability", pa.float32())])
+
+LINEAGE = ("audio_fingerprint", "audio_digest", "model_id", "calibration_digest", "taxonomy_version")
+"""What makes a re-tag necessary: a row whose lineage is unchanged is not made again."""
+
+PREDICTIONS = pa.schema(
+    [
+        pa.field("track_id", pa.string(), nullable=False),
+        pa.field("uri", pa.string(), nullable=False),
+        pa.field("source_name", pa.string()),  # last part of the uri, for people
+        pa.field("status", pa.string(), nullable=False),  # tagged | failed
+        pa.field("error_stage", pa.string()),  # fetch | decode, null when tagged
+        pa.field("error_reason", pa.string()),  # a stable code
+        pa.field("error_detail", pa.string()),  # a sentence for people
+        pa.field("genre", pa.string()),
+        pa.field("genre_probability", pa.float32()),
+        pa.field("mood", pa.string()),
+        pa.field("mood_probability", pa.float32()),
+        pa.field("instruments", pa.list_(pa.string())),  # accepted, most probable first
+        pa.field("tags", pa.list_(TAG)),  # accepted on all axes
+        pa.field("probabilities", pa.list_(TAG)),  # every label: tags can be re-made without audio
+        pa.field("n_clips", pa.int32()),
+        pa.field("duration_s", pa.float64()),
+        *(pa.field(name, pa.string()) for name in LINEAGE),
+        pa.field("run_id", pa.string(), nullable=False),
+        pa.field("tagged_at", UTC_TIME, nullable=False),
+    ]
+)
+"""One row per track of the catalogue; the contract with the search team (docs/consumers.md)."""
+
+PLAN = pa.schema(
+    [
+        pa.field("track_id", pa.string(), nullable=False),
+        pa.field("uri", pa.string(), nullable=False),
+        pa.field("etag", pa.string()),
+        pa.field("size_bytes", pa.int64()),
+    ]
+)
+"""What a run has to tag. Stored with the run; a re-run of the same run id reads it instead of planning again."""
+
+LOG_MELS = pa.schema(
+    [
+        *PLAN,
+        pa.field("error_stage", pa.string()),
+        pa.field("error_reason", pa.string()),
+        pa.field("error_detail", pa.string()),
+        pa.field("audio_fingerprint", pa.string()),
+        pa.field("duration_s", pa.float64()),
+        pa.field("n_clips", pa.int32(), nullable=False),  # 0 for a failed track
+        pa.field("log_mel", pa.list_(pa.float32()), nullable=False),  # n_clips x n_mels x clip_frames, row-major
+    ]
+)
+"""Between the decoding stage and the network."""
+
+PARTS = pa.schema(
+    [
+        pa.field("path", pa.string(), nullable=False),  # relative to the table
+        pa.field("size_bytes", pa.int64(), nullable=False),
+        pa.field("n_rows", pa.int64(), nullable=False),
+        pa.field("n_failed", pa.int64(), nullable=False),
+        pa.field("id_checksum", pa.uint64(), nullable=False),  # order-independent checksum of the track ids
+    ]
+)
+"""Data files that workers wrote and no reader sees before the driver commits them."""
+
+FEATURES = pa.schema(
+    [
+        pa.field("track_id", pa.string(), nullable=False),
+        pa.field("audio_fingerprint", pa.string()),
+        pa.field("error_reason", pa.string()),
+        pa.field("error_detail", pa.string()),
+        pa.field("duration_s", pa.float64()),
+        pa.field("n_frames", pa.int32(), nullable=False),
+        pa.field("log_mel", pa.binary(), nullable=False),  # float16, n_frames x n_mels, row-major
+    ]
+)
+"""Whole-track log-mels for training, made once per audio digest."""
+
+
+def conform(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """`table` with exactly the columns, order and types of `schema`, missing nullable ones as nulls.
+
+    Raises CatalogError when a required column is missing or holds nulls, or a value cannot be cast.
+    """
+    columns = []
+    for field in schema:
+        if field.name in table.column_names:
+            try:
+                column = table[field.name].cast(field.type)
+            except pa.ArrowInvalid as error:
+                raise CatalogError(f"column {field.name}: {error}") from error
+        else:
+            column = pa.nulls(table.num_rows, field.type)
+        if not field.nullable and column.null_count:
+            raise CatalogError(
+                f"column {field.name} must not be empty: {column.null_count} of {table.num_rows} rows are"
+            )
+        columns.append(column)
+    return pa.table(columns, schema=schema)
