@@ -24,7 +24,7 @@ S = TypeVar("S", bound="Section")
 
 
 class Section(BaseModel):
-    """A part of the configuration: immutable, unknown keys refused, every field with a default that works on a laptop."""
+    """A part of the configuration: immutable, unknown keys refused, every default works on a laptop."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
@@ -59,7 +59,7 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 def env_layer(environ: Mapping[str, str], sections: Iterable[str]) -> Layer:
-    """`TAGFLEET_TRAIN__EPOCHS=3` as {"train": {"epochs": "3"}}; other TAGFLEET_ variables are refused, except `TAGFLEET_ROOT`-like leaves.
+    """`TAGFLEET_TRAIN__EPOCHS=3` as {"train": {"epochs": "3"}}; a variable that names no setting is refused.
 
     >>> dict(env_layer({"TAGFLEET_TRAIN__EPOCHS": "3", "HOME": "/x"}, ["train"]).values)
     {'train': {'epochs': '3'}}
@@ -126,7 +126,7 @@ def _leaves(values: Mapping[str, Any], prefix: tuple[str, ...]) -> Iterable[tupl
 
 
 def validated(section: type[S], values: Mapping[str, Any], where: str) -> S:
-    """A section from values; `ConfigError` says which key, what was given and what is allowed, in one line a problem."""
+    """A section from values; `ConfigError` says which key, what was given and what is allowed."""
     try:
         return section.model_validate(dict(values))
     except ValidationError as error:

@@ -138,7 +138,10 @@ class TrackError(TagfleetError):
 
 
 class FetchError(TrackError):
-    """The bytes of a track could not be had. Reasons: not-found, not-a-file, forbidden, unreachable, too-large, unsupported-uri."""
+    """The bytes of a track could not be had.
+
+    Reasons: not-found, not-a-file, forbidden, unreachable, too-large, unsupported-uri.
+    """
 
     code = "fetch"
     stage = "fetch"

@@ -39,6 +39,7 @@ LABELS = pa.schema(
         pa.field("evidence", pa.string(), nullable=False),  # the words that matched, as typed
         pa.field("position", pa.int32(), nullable=False),  # index of the tag in the creator's order
         pa.field("weight", pa.float32(), nullable=False),  # 0 < weight <= 1
+        pa.field("taxonomy_version", pa.string(), nullable=False),  # `taxonomies/<version>.json` under the root
     ]
 )
 """What we take as true: a track without rows on an axis is unknown there (masked), not negative."""
@@ -79,13 +80,15 @@ PLAN = pa.schema(
         pa.field("uri", pa.string(), nullable=False),
         pa.field("etag", pa.string()),
         pa.field("size_bytes", pa.int64()),
+        pa.field("reason", pa.string(), nullable=False),  # why the row is made again, or `removed`
     ]
 )
-"""What a run has to tag. Stored with the run; a re-run of the same run id reads it instead of planning again."""
+"""What a run has to do. Stored with the run; a re-run of the same run id reads it instead of planning again."""
 
 LOG_MELS = pa.schema(
     [
-        *PLAN,
+        pa.field("track_id", pa.string(), nullable=False),
+        pa.field("uri", pa.string(), nullable=False),
         pa.field("error_stage", pa.string()),
         pa.field("error_reason", pa.string()),
         pa.field("error_detail", pa.string()),

@@ -11,7 +11,7 @@ AUDIO_CODE = "pyav-mean-soxrhq-htk-1"
 
 
 class DecodeLimits(Section):
-    """What is refused before, or stopped while, it costs memory or time. Not part of the digest: a limit changes no number."""
+    """What is refused before it costs memory or time. Not part of the digest: a limit changes no number."""
 
     max_size_bytes: int = Field(default=1 << 30, gt=0)
     """Largest object that is opened, in bytes."""
@@ -81,5 +81,5 @@ class AudioConfig(Section):
 
     @property
     def feature_digest(self) -> str:
-        """Like `digest`, but only what decides a whole track's log-mel: the clip plan does not touch stored features."""
+        """Like `digest`, but only what decides a whole track's log-mel: the clip plan does not touch it."""
         return digest_of({"code": AUDIO_CODE, "log_mel": self.log_mel.model_dump(mode="json")})

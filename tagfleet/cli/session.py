@@ -1,0 +1,56 @@
+"""What every command needs: the settings of this call, and the storage root they name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tagfleet.config import Layer, assignment_layer
+from tagfleet.settings import Loaded, Settings, load_settings
+
+if TYPE_CHECKING:
+    from tagfleet.store.objects import Storage
+
+SettingsFlag = Annotated[
+    list[str] | None, typer.Option("--set", "-s", metavar="KEY=VALUE", help="Set any setting, e.g. train.epochs=3.")
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Session:
+    """One call of the command line."""
+
+    file: Path | None = None
+    flags: tuple[Layer, ...] = ()
+    verbosity: int = 0
+
+    def with_flags(self, assignments: Sequence[str] | None) -> Session:
+        """This session with `-s key=value` settings on top."""
+        return replace(self, flags=(*self.flags, assignment_layer(assignments or (), "flag")))
+
+    @cached_property
+    def loaded(self) -> Loaded:
+        """Settings and their sources, read once."""
+        return load_settings(file=self.file, flags=self.flags)
+
+    @property
+    def settings(self) -> Settings:
+        """The merged settings."""
+        return self.loaded.settings
+
+    @cached_property
+    def root(self) -> Storage:
+        """The storage root."""
+        from tagfleet.store.objects import Storage
+
+        return Storage(self.settings.root, self.settings.storage)
+
+    @property
+    def quiet(self) -> bool:
+        """No progress and no remarks."""
+        return self.verbosity < 0

@@ -1,0 +1,70 @@
+"""The connection to Ray: an existing cluster, or one inside this process that ends with it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from tagfleet.errors import JobError
+from tagfleet.fleet.resources import RayConfig
+
+
+@contextmanager
+def ray_cluster(config: RayConfig) -> Iterator[None]:
+    """A Ray to run stages on; one that was there before stays, one that was started here is stopped.
+
+    Raises JobError when the address does not answer.
+    """
+    # Ray reports usage to its makers unless told otherwise; a library of other people's music does not.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    import ray
+
+    if ray.is_initialized():
+        quieten()
+        yield
+        return
+    try:
+        if config.address:
+            ray.init(address=config.address, log_to_driver=False, logging_level=logging.WARNING)
+        else:
+            ray.init(
+                address="local",
+                num_cpus=config.n_cpus or usable_cpus(),
+                object_store_memory=config.object_store_mb << 20,
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.WARNING,
+            )
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise JobError(
+            f"no Ray cluster answers at {config.address or 'this machine'}: {error}",
+            hint="check ray.address, or leave it empty to run on this machine",
+        ) from error
+    try:
+        quieten()
+        yield
+    finally:
+        ray.shutdown()
+
+
+def quieten() -> None:
+    """Keep Ray's own progress bars and plans off the screen: tagfleet shows its own progress."""
+    from ray.data import DataContext
+
+    context = DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    for name in ("ray.data", "ray.train", "ray.tune"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    # Ray 2.60 warns of its own future default; it changes nothing here.
+    warnings.filterwarnings("ignore", message=".*RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO.*", category=FutureWarning)
+
+
+def usable_cpus() -> int:
+    """CPUs that this process may run on, which in a container can be fewer than the machine has."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

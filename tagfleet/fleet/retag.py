@@ -1,0 +1,204 @@
+"""Re-tag the catalogue: from its rows to one new snapshot of the predictions, or to nothing at all."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime
+
+from tagfleet.audio.config import AudioConfig, DecodeLimits
+from tagfleet.errors import ConflictError, DigestMismatch, JobError, TooManyFailures
+from tagfleet.fleet.cluster import ray_cluster
+from tagfleet.fleet.plan import Only, Plan, count_reasons, make_work, store_plan, stored_plan, utc_now
+from tagfleet.fleet.resources import RayConfig, RetagConfig
+from tagfleet.model.tagger import Tagger
+from tagfleet.store.models import ModelRef
+from tagfleet.store.objects import Storage, ensure_exclusive_create
+from tagfleet.store.predictions import PartFile, Predictions
+from tagfleet.store.tables import Table
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetagReport:
+    """What a run did; `tagged + failed + unchanged` is the catalogue."""
+
+    run_id: str
+    model: str
+    model_id: str
+    catalog_version: int
+    version: int
+    n_catalog: int
+    n_tagged: int
+    n_failed: int
+    n_unchanged: int
+    n_removed: int
+    reasons: Mapping[str, int]
+    planned_at: str
+    seconds: float
+
+
+def plan_retag(
+    root: Storage, ref: ModelRef, tagger: Tagger, run_id: str, *, catalog_version: int | None, only: Only
+) -> Plan:
+    """The stored plan of `run_id`, or a new one: the catalogue compared with the last snapshot.
+
+    Raises ConflictError when `run_id` was planned for another model.
+    """
+    if plan := stored_plan(root, run_id):
+        if plan.model_id != tagger.model_id:
+            raise ConflictError(
+                f"run {run_id} was planned for {plan.model}, not for {ref}", hint="start a new run: leave out --run-id"
+            )
+        return plan
+    catalog = Table(root, "catalog")
+    catalog_version = catalog.version() if catalog_version is None else catalog_version
+    tracks = catalog.read(version=catalog_version, columns=["track_id", "uri", "etag", "size_bytes"])
+    base_version, snapshot = Predictions(root).lineage()
+    work = make_work(tracks, snapshot, tagger.lineage, only)
+    return Plan(
+        run_id=run_id,
+        model=str(ref),
+        model_id=tagger.model_id,
+        catalog_version=catalog_version,
+        base_version=base_version,
+        n_catalog=tracks.num_rows,
+        planned_at=utc_now(),
+        reasons=count_reasons(work),
+        work=work,
+    )
+
+
+def retag(
+    root: Storage,
+    plan: Plan,
+    files: Mapping[str, bytes],
+    *,
+    limits: DecodeLimits,
+    config: RetagConfig,
+    ray_config: RayConfig,
+    advance: Callable[[int, int], None],
+) -> RetagReport:
+    """Carry out `plan` and commit it in one transaction; a second call for a committed run changes nothing.
+
+    files: the tagger's. advance: called with (tracks done, failed) as data files are finished.
+    Raises JobError when a stage fails, TooManyFailures, CountsError, ConflictError: nothing is published then.
+    """
+    start = time.monotonic()
+    predictions = Predictions(root)
+    done = predictions.committed(plan.run_id)
+    if done is None:
+        ensure_exclusive_create(root)
+        store_plan(root, plan)
+        with ray_cluster(ray_config):
+            parts = list(counted(tag_tracks(root, plan, files, limits, config), advance))
+        check_failures(parts, config)
+        done = predictions.commit(
+            parts, plan=plan.work, n_catalog=plan.n_catalog, base_version=plan.base_version, run_id=plan.run_id
+        )
+    report = RetagReport(
+        run_id=plan.run_id,
+        model=plan.model,
+        model_id=plan.model_id,
+        catalog_version=plan.catalog_version,
+        version=done.version,
+        n_catalog=plan.n_catalog,
+        n_tagged=done.n_tagged,
+        n_failed=done.n_failed,
+        n_unchanged=done.n_unchanged,
+        n_removed=done.n_removed,
+        reasons=plan.reasons,
+        planned_at=plan.planned_at,
+        seconds=round(time.monotonic() - start, 1),
+    )
+    root.write(f"runs/{plan.run_id}/run.json", json.dumps(asdict(report), ensure_ascii=False, indent=2).encode())
+    return report
+
+
+def tag_tracks(
+    root: Storage, plan: Plan, files: Mapping[str, bytes], limits: DecodeLimits, config: RetagConfig
+) -> Iterator[PartFile]:
+    """The journey of the tracks: plan, fetch and decode, clips, log-mel, network, data files. Not yet the commit."""
+    import ray.data
+
+    from tagfleet.fleet.stages import Listening, Predicting, Writing
+
+    listening = Listening(audio=Tagger.from_files(files).audio, limits=limits, storage=root.config)
+    device = "cuda" if config.network_gpus else "cpu"
+    network = {
+        "files": files,
+        "run_id": plan.run_id,
+        "tagged_at": datetime.fromisoformat(plan.planned_at),
+        "device": device,
+    }
+    blocks = [
+        plan.to_tag.slice(start, config.tracks_per_block)
+        for start in range(0, plan.to_tag.num_rows, config.tracks_per_block)
+    ]
+    if not blocks:
+        return
+    written = (
+        ray.data.from_arrow(blocks)
+        .map_batches(listening, batch_size=None, batch_format="pyarrow", num_cpus=config.decode_cpus)
+        .map_batches(
+            Predicting,
+            fn_constructor_kwargs=network,
+            batch_size=None,
+            batch_format="pyarrow",
+            compute=ray.data.ActorPoolStrategy(size=config.network_workers),
+            num_cpus=config.network_cpus,
+            num_gpus=config.network_gpus,
+        )
+        .map_batches(
+            Writing(root=root, run_id=plan.run_id),
+            batch_size=config.rows_per_file,
+            batch_format="pyarrow",
+            num_cpus=0.1,
+        )
+    )
+    try:
+        for table in written.iter_batches(batch_size=None, batch_format="pyarrow"):
+            yield from (PartFile(**row) for row in table.to_pylist())
+    except ray.exceptions.RayError as error:
+        raise JobError(
+            f"run {plan.run_id} stopped: {root_cause(error)}",
+            hint=f"nothing was published; when the cause is mended: tagfleet retag --run-id {plan.run_id}",
+        ) from error
+
+
+def counted(parts: Iterator[PartFile], advance: Callable[[int, int], None]) -> Iterator[PartFile]:
+    """The same parts, reporting totals of (rows, failed rows) after each."""
+    done = failed = 0
+    for part in parts:
+        done += part.n_rows
+        failed += part.n_failed
+        advance(done, failed)
+        yield part
+
+
+def check_failures(parts: list[PartFile], config: RetagConfig) -> None:
+    """Raise TooManyFailures when more tracks failed than `max_error_rate` and `min_errors` allow."""
+    tried = sum(part.n_rows for part in parts)
+    failed = sum(part.n_failed for part in parts)
+    if failed > max(config.min_errors, config.max_error_rate * tried):
+        raise TooManyFailures(
+            f"{failed} of {tried} tracks failed, more than {config.max_error_rate:.2%}; nothing was published",
+            hint="see why with `tagfleet catalog validate --decode`, or allow it: --max-error-rate",
+        )
+
+
+def root_cause(error: BaseException) -> str:
+    """The innermost exception's type and text, in one line: Ray wraps what a stage raised several times."""
+    while (inner := getattr(error, "cause", None) or error.__cause__) is not None:
+        error = inner
+    return f"{type(error).__name__}: {str(error).strip().splitlines()[-1] if str(error).strip() else 'no message'}"
+
+
+def check_audio(tagger: Tagger, wanted: AudioConfig) -> None:
+    """Raise DigestMismatch when the settings ask for another audio path than the tagger was trained with."""
+    if wanted.digest != tagger.audio.digest:
+        raise DigestMismatch(
+            f"[audio] in the settings has digest {wanted.digest}, the model was trained with {tagger.audio.digest}",
+            hint="take [audio] out of the settings to use the model's, or train a model with these settings",
+        )

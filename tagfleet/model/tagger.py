@@ -1,0 +1,222 @@
+"""Tagger: everything that turns the log-mel clips of a track into labels, as two files and one id."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import numpy as np
+import safetensors
+import safetensors.torch
+import torch
+from numpy.typing import NDArray
+from pydantic import ValidationError
+from torch import Tensor
+
+from tagfleet.audio.config import AudioConfig
+from tagfleet.config import Section
+from tagfleet.errors import DigestMismatch
+from tagfleet.labels.taxonomy import Taxonomy
+from tagfleet.model.calibration import Calibration
+from tagfleet.model.config import NetworkConfig
+from tagfleet.model.metrics import AxisMetrics
+from tagfleet.model.network import TagNet, for_inference
+
+TAGGER_FILE = "tagger.json"
+WEIGHTS_FILE = "weights.safetensors"
+
+
+class LabelProbability(NamedTuple):
+    """A label id and how probable it is, 0 to 1."""
+
+    label: str
+    probability: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrackPrediction:
+    """What the tagger says about one track, per axis."""
+
+    probabilities: Mapping[str, tuple[LabelProbability, ...]]
+    """Every label, in the taxonomy's order."""
+    accepted: Mapping[str, tuple[LabelProbability, ...]]
+    """The labels that count, the most probable first: exactly one on an exclusive axis, any number on the others."""
+
+
+class TrainingFacts(Section):
+    """Where a tagger comes from; informs people, decides nothing."""
+
+    run_id: str
+    recipe_digest: str
+    epoch: int
+    """The epoch whose weights these are, counted from 1."""
+    n_train_tracks: int
+    metrics: tuple[AxisMetrics, ...] = ()
+    """On held-out creators."""
+
+
+class _TaggerFile(Section):
+    """`tagger.json`: all but the weights, with the digests as the training code computed them."""
+
+    format: Literal[1] = 1
+    model_id: str
+    audio_digest: str
+    calibration_digest: str
+    audio: AudioConfig
+    network: NetworkConfig
+    taxonomy: Taxonomy
+    calibration: Calibration
+    facts: TrainingFacts
+
+
+class Tagger:
+    """Audio settings, network with weights, taxonomy and calibration: what is published and what tags.
+
+    `model_id` is the SHA-256 of what decides the logits: the audio digest, the network's settings, the label ids of
+    each head and the weights. Calibration and the taxonomy's display names have digests of their own, so that
+    changing them does not pretend that the network has to run again.
+    """
+
+    def __init__(
+        self,
+        *,
+        audio: AudioConfig,
+        network: NetworkConfig,
+        taxonomy: Taxonomy,
+        weights: Mapping[str, Tensor],
+        facts: TrainingFacts,
+        calibration: Calibration | None = None,
+        device: str = "cpu",
+    ) -> None:
+        """`weights` is a TagNet's state dict; DigestMismatch when a name or shape differs from `network`'s."""
+        self.audio = audio
+        self.network = network
+        self.taxonomy = taxonomy
+        self.calibration = calibration or Calibration()
+        self.facts = facts
+        self.device = device
+        self.weights = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
+        self.model_id = _model_id(audio, network, taxonomy, safetensors.torch.save(self.weights))
+        net = TagNet(network, n_labels(taxonomy))
+        try:
+            net.load_state_dict(self.weights)
+        except RuntimeError as error:
+            raise DigestMismatch(f"the weights do not fit the network's settings: {error}") from error
+        self._net = for_inference(net).to(device)
+
+    def logits(self, log_mel: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+        """Per axis the (n_labels,) logits of ONE track, the mean over its (n_clips, n_mels, n_frames) log-mels in dB.
+
+        One forward a track: a batch of several would be faster on a GPU, but then rounding depends on the neighbours.
+        """
+        with torch.inference_mode():
+            by_axis = self._net(torch.from_numpy(log_mel).to(self.device))
+        return {axis: x.double().mean(0).float().cpu().numpy() for axis, x in by_axis.items()}
+
+    def probabilities(self, log_mel: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+        """Per axis the calibrated (n_labels,) probabilities of ONE track."""
+        logits = self.logits(log_mel)
+        return {
+            axis.axis: self.calibration.probabilities(logits[axis.axis], exclusive=axis.exclusive)
+            for axis in self.taxonomy.axes
+        }
+
+    def tag(self, log_mel: NDArray[np.float32]) -> TrackPrediction:
+        """Probabilities and accepted labels of ONE track from its (n_clips, n_mels, n_frames) log-mel in dB.
+
+        Bit for bit the same whatever was tagged before; the number of torch threads is the caller's.
+        """
+        by_axis = self.probabilities(log_mel)
+        probabilities, accepted = {}, {}
+        for axis in self.taxonomy.axes:
+            p = by_axis[axis.axis]
+            row = tuple(LabelProbability(label.id, float(value)) for label, value in zip(axis.labels, p, strict=True))
+            probabilities[axis.axis] = row
+            accepted[axis.axis] = tuple(row[i] for i in self.calibration.accepted(p, exclusive=axis.exclusive))
+        return TrackPrediction(probabilities=probabilities, accepted=accepted)
+
+    @property
+    def lineage(self) -> dict[str, str]:
+        """The tagger's share of a prediction's lineage: the columns `schemas.LINEAGE` but for the audio fingerprint."""
+        return {
+            "audio_digest": self.audio.digest,
+            "model_id": self.model_id,
+            "calibration_digest": self.calibration.digest,
+            "taxonomy_version": self.taxonomy.version,
+        }
+
+    def to_files(self) -> dict[str, bytes]:
+        """The tagger as files: JSON that people can read, and weights without pickle."""
+        described = _TaggerFile(
+            model_id=self.model_id,
+            audio_digest=self.audio.digest,
+            calibration_digest=self.calibration.digest,
+            audio=self.audio,
+            network=self.network,
+            taxonomy=self.taxonomy,
+            calibration=self.calibration,
+            facts=self.facts,
+        )
+        text = json.dumps(described.model_dump(mode="json"), ensure_ascii=False, indent=2, sort_keys=True)
+        return {TAGGER_FILE: text.encode() + b"\n", WEIGHTS_FILE: safetensors.torch.save(self.weights)}
+
+    @classmethod
+    def from_files(cls, files: Mapping[str, bytes], *, expected_id: str | None = None, device: str = "cpu") -> Tagger:
+        """Read what `to_files` gave; never unpickles.
+
+        Raises DigestMismatch when a file is missing or not readable, when the content does not hash to the recorded
+        id (or to `expected_id`), and when this code's audio path is not the one that the network was trained on.
+        """
+        try:
+            described = _TaggerFile.model_validate_json(files[TAGGER_FILE])
+            weights = safetensors.torch.load(files[WEIGHTS_FILE])
+        except KeyError as error:
+            raise DigestMismatch(f"the tagger has no file {error}") from error
+        except ValidationError as error:
+            raise DigestMismatch(
+                f"{TAGGER_FILE} is not what this tagfleet writes: {error}", hint="use the tagfleet that trained it"
+            ) from error
+        except safetensors.SafetensorError as error:
+            raise DigestMismatch(f"{WEIGHTS_FILE} is damaged: {error}") from error
+        if described.audio_digest != described.audio.digest:
+            raise DigestMismatch(
+                f"trained with audio path {described.audio_digest}, this tagfleet computes {described.audio.digest}",
+                hint="tag with the tagfleet version that trained this model, or train it again",
+            )
+        tagger = cls(
+            audio=described.audio,
+            network=described.network,
+            taxonomy=described.taxonomy,
+            weights=weights,
+            facts=described.facts,
+            calibration=described.calibration,
+            device=device,
+        )
+        for what, found, wanted in (
+            ("model", tagger.model_id, described.model_id),
+            ("model", tagger.model_id, expected_id or tagger.model_id),
+            ("calibration", tagger.calibration.digest, described.calibration_digest),
+        ):
+            if found != wanted:
+                raise DigestMismatch(
+                    f"the {what}'s content hashes to {found}, expected {wanted}", hint="publish the model again"
+                )
+        return tagger
+
+
+def n_labels(taxonomy: Taxonomy) -> dict[str, int]:
+    """Size of each head: axis -> number of labels."""
+    return {axis.axis: len(axis.labels) for axis in taxonomy.axes}
+
+
+def _model_id(audio: AudioConfig, network: NetworkConfig, taxonomy: Taxonomy, weights: bytes) -> str:
+    decides = {
+        "audio": audio.digest,
+        "network": network.model_dump(mode="json"),
+        "heads": {axis.axis: [label.id for label in axis.labels] for axis in taxonomy.axes},
+    }
+    text = json.dumps(decides, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode() + b"\0" + weights).hexdigest()

@@ -1,0 +1,98 @@
+"""All settings of a call, and where each came from: flag > environment > ./tagfleet.toml > user config > default."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+from zoneinfo import ZoneInfo
+
+from pydantic import Field, field_validator
+
+from tagfleet.audio.config import AudioConfig, DecodeLimits
+from tagfleet.config import Layer, Section, env_layer, merge_layers, read_toml, validated
+from tagfleet.errors import ConfigError
+from tagfleet.fleet.config import TrainConfig
+from tagfleet.fleet.resources import RayConfig, RetagConfig
+from tagfleet.model.config import NetworkConfig
+from tagfleet.store.config import StorageConfig
+
+FILE_NAME = "tagfleet.toml"
+
+
+class Settings(Section):
+    """Everything that can be set; each part is described where it is used."""
+
+    root: str = "tagfleet-root"
+    """Storage root: a folder, or s3://bucket/prefix."""
+    tz: str = "Asia/Tokyo"
+    """Time zone in which times are shown; stored times are UTC."""
+    lang: Literal["ja", "en"] = "ja"
+    """Language in which labels are shown."""
+    storage: StorageConfig = Field(default_factory=StorageConfig)
+    audio: AudioConfig = Field(default_factory=AudioConfig)
+    limits: DecodeLimits = Field(default_factory=DecodeLimits)
+    network: NetworkConfig = Field(default_factory=NetworkConfig)
+    train: TrainConfig = Field(default_factory=TrainConfig)
+    retag: RetagConfig = Field(default_factory=RetagConfig)
+    ray: RayConfig = Field(default_factory=RayConfig)
+
+    @field_validator("tz")
+    @classmethod
+    def _known_zone(cls, name: str) -> str:
+        try:
+            ZoneInfo(name)
+        except (KeyError, ValueError, OSError) as error:
+            raise ValueError(f"{name!r} is no time zone; e.g. Asia/Tokyo, UTC") from error
+        return name
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loaded:
+    """The settings, and per dotted name the layer that set it (`default` where none did)."""
+
+    settings: Settings
+    sources: Mapping[str, str]
+
+
+def load_settings(
+    *,
+    file: Path | None = None,
+    flags: Sequence[Layer] = (),
+    environ: Mapping[str, str] = os.environ,
+    folder: Path | None = None,
+) -> Loaded:
+    """Merge the layers and validate them.
+
+    `file` replaces ./tagfleet.toml. A relative `root` in a file is relative to that file, elsewhere to the current
+    folder. Raises ConfigError for an unknown key at any level, a wrong value, or a missing or broken file.
+    """
+    layers = []
+    user_file = _user_file(environ)
+    if user_file.is_file():
+        layers.append(_file_layer(user_file, str(user_file)))
+    if file is not None:
+        layers.append(_file_layer(file, str(file)))
+    elif (here := (folder or Path.cwd()) / FILE_NAME).is_file():
+        layers.append(_file_layer(here, f"./{FILE_NAME}"))
+    layers.append(env_layer(environ, Settings.model_fields))
+    layers.extend(flags)
+    values, sources = merge_layers(layers)
+    return Loaded(settings=validated(Settings, values, "settings"), sources=sources)
+
+
+def _user_file(environ: Mapping[str, str]) -> Path:
+    base = environ.get("XDG_CONFIG_HOME") or str(Path("~/.config").expanduser())
+    return Path(base) / "tagfleet" / FILE_NAME
+
+
+def _file_layer(path: Path, name: str) -> Layer:
+    values: dict[str, Any] = read_toml(path)
+    root = values.get("root")
+    if isinstance(root, str) and "://" not in root:
+        values["root"] = str(path.resolve().parent / root)
+    elif root is not None and not isinstance(root, str):
+        raise ConfigError(f"{name}: root must be text, given {root!r}", hint='e.g. root = "tagfleet-root"')
+    return Layer(name=name, values=values)

@@ -1,0 +1,264 @@
+"""The predictions table: parts that workers write, checks that must hold, one commit, and what readers ask."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import re
+import uuid
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+
+from tagfleet.errors import CountsError, StorageError, UsageError
+from tagfleet.schemas import LINEAGE, PREDICTIONS, conform
+from tagfleet.store.config import StorageConfig
+from tagfleet.store.objects import Storage
+from tagfleet.store.tables import DataFile, Table
+
+KEY = "predictions"
+ROWS_PER_EXPORT_FILE = 500_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class PartFile:
+    """A data file that a worker wrote and no reader sees yet; a row of schemas.PARTS."""
+
+    path: str
+    size_bytes: int
+    n_rows: int
+    n_failed: int
+    id_checksum: int
+
+    def as_row(self) -> dict[str, Any]:
+        """A row of schemas.PARTS."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """A commit whose checks have passed: what it will add, take out, and the counts that add up."""
+
+    base_version: int
+    added: Sequence[DataFile]
+    removed: Sequence[DataFile]
+    n_tagged: int
+    n_failed: int
+    n_unchanged: int
+    n_removed: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Export:
+    """What `latest.json` says."""
+
+    version: int
+    path: str
+    n_rows: int
+    table_id: str
+    exported_at: str
+
+
+def id_checksum(ids: pa.Array | pa.ChunkedArray) -> int:
+    """Order-independent checksum of track ids: the sum of their 64-bit BLAKE2b hashes, modulo 2^64."""
+    hashes = (hashlib.blake2b(i.encode(), digest_size=8).digest() for i in ids.to_pylist())
+    return sum(int.from_bytes(h, "little") for h in hashes) % 2**64
+
+
+def write_part(root: Storage, rows: pa.Table, run_id: str) -> PartFile:
+    """Write PREDICTIONS rows as one Parquet file beside the table's others; no reader sees it before a commit."""
+    rows = conform(rows, PREDICTIONS)
+    data = io.BytesIO()
+    pq.write_table(rows, data, compression="zstd")
+    # ASCII only: the table's log percent-encodes other names, and they would not be found again.
+    path = f"part-{re.sub('[^A-Za-z0-9._-]', '_', run_id)[:80]}-{uuid.uuid4().hex}.parquet"
+    root.write(f"{KEY}/{path}", data.getvalue())
+    return PartFile(
+        path=path,
+        size_bytes=data.getbuffer().nbytes,
+        n_rows=rows.num_rows,
+        n_failed=pc.sum(pc.equal(rows["status"], "failed")).as_py() or 0,
+        id_checksum=id_checksum(rows["track_id"]),
+    )
+
+
+class Predictions:
+    """The committed predictions below a storage root."""
+
+    def __init__(self, root: Storage) -> None:
+        self.root = root
+        self.table = Table(root, KEY)
+
+    def lineage(self) -> tuple[int | None, pa.Table | None]:
+        """The latest version with what decides whether its rows are still right; (None, None) without a table."""
+        if not self.table.exists():
+            return None, None
+        version = self.table.version()
+        return version, self.table.read(version, ["track_id", "uri", "status", "error_stage", *LINEAGE])
+
+    def prepare(
+        self,
+        parts: Sequence[PartFile],
+        *,
+        tagged_ids: pa.Array | pa.ChunkedArray,
+        removed_ids: pa.Array | pa.ChunkedArray,
+        n_catalog: int,
+        base_version: int | None,
+        run_id: str,
+    ) -> Prepared:
+        """Check that `parts` are exactly the planned rows, and that with what stays they are the whole catalogue.
+
+        Files of the base version that hold re-made or removed rows are written anew without them (copy on write);
+        the others are not touched. Raises CountsError; nothing is published then.
+        """
+        n_rows = sum(part.n_rows for part in parts)
+        if n_rows != len(tagged_ids) or sum(p.id_checksum for p in parts) % 2**64 != id_checksum(tagged_ids):
+            raise CountsError(
+                f"run {run_id} made {n_rows} rows for {len(tagged_ids)} planned tracks, or rows of other tracks;"
+                " nothing was published",
+                hint="this is a bug: please report it with the run folder",
+            )
+        if base_version is None:
+            self.table.create(PREDICTIONS)
+            base_version = 0
+        touched = pa.array([*tagged_ids.to_pylist(), *removed_ids.to_pylist()], pa.string())
+        kept, removed, n_gone, n_base = self._without(touched, base_version, run_id)
+        n_unchanged = n_base - n_gone
+        if n_rows + n_unchanged != n_catalog:
+            raise CountsError(
+                f"{n_rows} tagged or failed + {n_unchanged} unchanged are not the {n_catalog} tracks of the catalogue;"
+                " nothing was published",
+                hint="start a new run: leave out --run-id",
+            )
+        n_failed = sum(part.n_failed for part in parts)
+        return Prepared(
+            base_version=base_version,
+            added=[DataFile(path=p.path, size_bytes=p.size_bytes, n_rows=p.n_rows) for p in (*parts, *kept)],
+            removed=removed,
+            n_tagged=n_rows - n_failed,
+            n_failed=n_failed,
+            n_unchanged=n_unchanged,
+            n_removed=len(removed_ids),
+        )
+
+    def commit(self, prepared: Prepared, run_id: str) -> int:
+        """Make what was prepared the current version, in one transaction; a second time for one run changes nothing.
+
+        Raises ConflictError when another run committed since the base version.
+        """
+        return self.table.swap(
+            prepared.added,
+            prepared.removed,
+            schema=PREDICTIONS,
+            base_version=prepared.base_version,
+            run_id=run_id,
+        )
+
+    def _without(self, touched: pa.Array, version: int, run_id: str) -> tuple[list[PartFile], list[DataFile], int, int]:
+        """Rewritten files, the files they replace, the rows taken out, and all rows of `version`."""
+        filesystem, base = self.root.arrow_filesystem()
+        kept, removed, n_gone, n_base = [], [], 0, 0
+        for file in self.table.files(version):
+            path = f"{base}/{KEY}/{file.path}"
+            n_base += file.n_rows
+            if not len(touched):
+                continue
+            gone = pc.is_in(pq.read_table(path, columns=["track_id"], filesystem=filesystem)["track_id"], touched)
+            n = pc.sum(gone).as_py() or 0
+            if n:
+                n_gone += n
+                removed.append(file)
+                if n < file.n_rows:
+                    rows = pq.read_table(path, filesystem=filesystem)
+                    kept.append(write_part(self.root, rows.filter(pc.invert(gone)), run_id))
+        return kept, removed, n_gone, n_base
+
+    def show(self, track_id: str, version: int | None = None) -> dict[str, Any] | None:
+        """One row, or None."""
+        rows = self.table.read(version, where={"track_id": track_id}).to_pylist()
+        return rows[0] if rows else None
+
+    def query(
+        self, where: str, *, columns: Sequence[str], limit: int | None = None, version: int | None = None
+    ) -> pa.Table:
+        """Rows for which the SQL condition `where` holds, by track_id.
+
+        The condition is typed by people: DuckDB gets no file, network or extension, and takes one expression only.
+        Raises UsageError when it is no condition over the table's columns.
+        """
+        import duckdb
+
+        if unknown := [name for name in columns if name not in PREDICTIONS.names]:
+            raise UsageError(
+                f"no column {', '.join(map(repr, unknown))}", hint=f"columns: {', '.join(PREDICTIONS.names)}"
+            )
+        rows = self.table.dataset(version)
+        settings: dict[str, str | bool | int | float | list[str]] = {
+            "enable_external_access": "false",
+            "autoinstall_known_extensions": "false",
+            "autoload_known_extensions": "false",
+            "threads": 1,
+        }
+        with duckdb.connect(":memory:", config=settings) as connection:
+            connection.execute("SET lock_configuration = true")
+            try:
+                found = connection.from_arrow(rows).filter(where).order("track_id")
+                found = found.limit(limit) if limit is not None else found
+                names = ", ".join(f'"{name}"' for name in columns)
+                return found.project(names).to_arrow_table()
+            except duckdb.Error as error:
+                raise UsageError(
+                    f"cannot answer {where!r}: {str(error).splitlines()[0]}",
+                    hint=f"a SQL condition over {', '.join(PREDICTIONS.names)}",
+                ) from error
+
+    def export_parquet(self, target: str, config: StorageConfig, version: int | None = None) -> Export:
+        """Write one version as a clean folder of Parquet files below `target`, then move `latest.json`, last.
+
+        A folder that latest.json names is never written again; exporting the same version twice changes nothing.
+        Raises StorageError when `target` holds the export of another table.
+        """
+        version = self.table.version() if version is None else version
+        rows = self.table.dataset(version)
+        out = Storage(target, config)
+        export = Export(
+            version=version,
+            path=f"snapshot-v{version:06d}",
+            n_rows=rows.count_rows(),
+            table_id=self.table.id(),
+            exported_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        )
+        if out.exists("latest.json"):
+            last = Export(**json.loads(out.read("latest.json")))
+            if last.table_id != export.table_id:
+                raise StorageError(
+                    f"{target} holds the export of another predictions table", hint="choose an empty target"
+                )
+            if last.version == version:
+                return last
+        self._write_snapshot(rows, out, export.path)
+        out.write("latest.json", json.dumps(asdict(export), indent=2).encode())
+        return export
+
+    @staticmethod
+    def _write_snapshot(rows: ds.Dataset, out: Storage, folder: str) -> None:
+        filesystem, base = out.arrow_filesystem()
+        ds.write_dataset(
+            rows,
+            f"{base}/{folder}",
+            schema=PREDICTIONS,
+            filesystem=filesystem,
+            format="parquet",
+            basename_template="part-{i}.parquet",
+            max_rows_per_file=ROWS_PER_EXPORT_FILE,
+            max_rows_per_group=min(ROWS_PER_EXPORT_FILE, 100_000),
+            existing_data_behavior="delete_matching",
+            use_threads=False,
+        )

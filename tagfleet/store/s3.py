@@ -1,0 +1,136 @@
+"""The S3 clients of this process, and their errors in our words. Never a credential in a message."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from tagfleet.errors import NotFoundError, StorageError
+from tagfleet.store.config import StorageConfig
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+    from pyarrow.fs import S3FileSystem
+
+NOT_FOUND = frozenset(("404", "NoSuchKey", "NoSuchBucket", "NotFound"))
+FORBIDDEN = frozenset(("403", "AccessDenied", "Forbidden", "SignatureDoesNotMatch", "InvalidAccessKeyId"))
+
+# Many S3-compatible servers know only the checksums that the protocol requires; Arrow's AWS SDK reads this at start.
+os.environ.setdefault("AWS_REQUEST_CHECKSUM_CALCULATION", "when_required")
+os.environ.setdefault("AWS_RESPONSE_CHECKSUM_VALIDATION", "when_required")
+
+
+def is_s3(uri: str) -> bool:
+    """Whether `uri` is an s3:// one."""
+    return uri.startswith("s3://")
+
+
+def bucket_and_key(uri: str) -> tuple[str, str]:
+    """The two parts of s3://bucket/key; the key is taken as it stands, `%`, `#` and `?` too.
+
+    >>> bucket_and_key("s3://music/a b/が#1?.mp3")
+    ('music', 'a b/が#1?.mp3')
+    """
+    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    if not bucket:
+        raise StorageError(f"{uri!r} names no bucket", hint="write s3://bucket/prefix")
+    return bucket, key
+
+
+def endpoint(config: StorageConfig) -> str | None:
+    """The server's address, from the settings or the environment; None is Amazon's."""
+    return config.endpoint_url or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or None
+
+
+def region(config: StorageConfig) -> str:
+    """The region, from the settings or the environment."""
+    named = config.region or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+    return named or "us-east-1"
+
+
+def s3_client(config: StorageConfig) -> S3Client:
+    """The boto3 client of this process: control calls and single objects."""
+    return _client(endpoint(config), region(config))
+
+
+@lru_cache(maxsize=4)
+def _client(endpoint_url: str | None, region_name: str) -> S3Client:
+    import boto3
+    from botocore.config import Config
+
+    return boto3.client(
+        "s3",
+        endpoint_url=endpoint_url,
+        region_name=region_name,
+        config=Config(
+            retries={"mode": "standard", "max_attempts": 4},
+            connect_timeout=5,
+            read_timeout=60,
+            max_pool_connections=32,
+            request_checksum_calculation="when_required",
+            response_checksum_validation="when_required",
+            s3={"addressing_style": "path" if endpoint_url else "auto"},
+        ),
+    )
+
+
+def arrow_s3(config: StorageConfig) -> S3FileSystem:
+    """Arrow's file system for bulk reads and writes; paths are `bucket/key`, never uris (they would be decoded)."""
+    return _arrow(endpoint(config), region(config))
+
+
+@lru_cache(maxsize=4)
+def _arrow(endpoint_url: str | None, region_name: str) -> S3FileSystem:
+    from pyarrow.fs import S3FileSystem
+
+    if endpoint_url is None:
+        return S3FileSystem(region=region_name)
+    address = urlsplit(endpoint_url)
+    return S3FileSystem(region=region_name, scheme=address.scheme, endpoint_override=address.netloc)
+
+
+def delta_options(config: StorageConfig) -> dict[str, str]:
+    """What the deltalake package must be told; it finds credentials by itself."""
+    options = {"AWS_REGION": region(config)}
+    if url := endpoint(config):
+        options |= {"AWS_ENDPOINT_URL": url, "AWS_VIRTUAL_HOSTED_STYLE_REQUEST": "false"}
+        options |= {"AWS_ALLOW_HTTP": "true"} if url.startswith("http://") else {}
+    return options
+
+
+@contextmanager
+def s3_errors(uri: str) -> Iterator[None]:
+    """Turn what boto3 raises about `uri` into StorageError or NotFoundError with a hint."""
+    from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
+
+    try:
+        yield
+    except ClientError as error:
+        code = error_code(error)
+        if code == "NoSuchBucket":
+            raise NotFoundError(f"no bucket for {uri}", hint="create the bucket, or check --root") from error
+        if code in NOT_FOUND:
+            raise NotFoundError(f"{uri} does not exist") from error
+        if code in FORBIDDEN:
+            raise StorageError(
+                f"access to {uri} was refused ({code})", hint="check the AWS credentials and the bucket's policy"
+            ) from error
+        raise StorageError(f"{uri}: the server answered {code}") from error
+    except NoCredentialsError as error:
+        raise StorageError(
+            f"no credentials for {uri}", hint="set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+        ) from error
+    except BotoCoreError as error:
+        raise StorageError(
+            f"{uri} cannot be reached: {type(error).__name__}", hint="check storage.endpoint_url and the network"
+        ) from error
+
+
+def error_code(error: Exception) -> str:
+    """The S3 error code of a botocore ClientError."""
+    response = getattr(error, "response", {})
+    return str(response.get("Error", {}).get("Code") or response.get("ResponseMetadata", {}).get("HTTPStatusCode"))

@@ -1,0 +1,238 @@
+"""Versioned tables: Delta Lake behind the few calls that tagfleet needs. Readers see whole commits only.
+
+Every commit names the version it was prepared on and gives up when another was faster (no silent rebase); a commit
+that carries a run id records it as an application transaction in the same commit, so that it cannot happen twice.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.dataset as ds
+
+from tagfleet.errors import ConflictError, NotFoundError, StorageError, TagfleetError
+from tagfleet.store.objects import Storage
+
+if TYPE_CHECKING:
+    from deltalake import CommitProperties, DeltaTable
+
+
+@dataclass(frozen=True, kw_only=True)
+class Version:
+    """One commit of a table."""
+
+    version: int
+    committed_at: datetime
+    operation: str
+    run_id: str | None
+    note: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataFile:
+    """A Parquet file of a table, by its path relative to the table."""
+
+    path: str
+    size_bytes: int
+    n_rows: int
+
+
+class Table:
+    """The table under `key` of a storage root; opened anew for each call, so that each call sees the latest commit."""
+
+    def __init__(self, root: Storage, key: str) -> None:
+        self.root = root
+        self.key = key
+
+    def exists(self) -> bool:
+        """Whether anything was ever committed."""
+        from deltalake import DeltaTable
+
+        return bool(DeltaTable.is_deltatable(self.root.delta_uri(self.key), self.root.delta_options()))
+
+    def version(self) -> int:
+        """The latest version; NotFoundError when there is no table."""
+        return int(self._open().version())
+
+    def id(self) -> str:
+        """Of the table itself: another one made in its place has another."""
+        return str(self._open().metadata().id)
+
+    def dataset(self, version: int | None = None) -> ds.Dataset:
+        """One version as an Arrow dataset; NotFoundError when it does not exist."""
+        return self._open(version).to_pyarrow_dataset()
+
+    def read(
+        self, version: int | None = None, columns: Sequence[str] | None = None, where: Mapping[str, str] | None = None
+    ) -> pa.Table:
+        """Rows of one version, all or those whose columns equal `where`."""
+        condition = None
+        for name, value in (where or {}).items():
+            equal = ds.field(name) == value
+            condition = equal if condition is None else condition & equal
+        return self.dataset(version).to_table(columns=list(columns) if columns else None, filter=condition)
+
+    def files(self, version: int) -> list[DataFile]:
+        """The data files of one version."""
+        actions = pa.table(self._open(version).get_add_actions(flatten=True))
+        names = ("path", "size_bytes", "num_records")
+        rows = zip(*(actions[name].to_pylist() for name in names), strict=True)
+        return sorted((DataFile(path=p, size_bytes=s, n_rows=n) for p, s, n in rows), key=lambda file: file.path)
+
+    def history(self, limit: int | None = None) -> list[Version]:
+        """Commits, the latest first."""
+        return [
+            Version(
+                version=int(entry["version"]),
+                committed_at=datetime.fromtimestamp(entry["timestamp"] / 1000, UTC),
+                operation=str(entry["operation"]).lower(),
+                run_id=entry.get("run_id"),
+                note=entry.get("note"),
+            )
+            for entry in self._open().history(limit)
+        ]
+
+    def replace(self, rows: pa.Table, *, note: str) -> int:
+        """Put `rows` in the place of all rows, in one commit; the schema may change. Returns the new version.
+
+        Raises ConflictError when another writer was faster.
+        """
+        from deltalake import CommitProperties, write_deltalake
+        from deltalake.exceptions import DeltaError
+
+        try:
+            write_deltalake(
+                self.root.delta_uri(self.key),
+                rows,
+                mode="overwrite",
+                schema_mode="overwrite",
+                storage_options=self.root.delta_options(),
+                commit_properties=CommitProperties(custom_metadata={"note": note}, max_commit_retries=0),
+            )
+        except (DeltaError, OSError) as error:
+            raise self._failure(error) from error
+        return self.version()
+
+    def create(self, schema: pa.Schema) -> None:
+        """Make the empty table unless there is one."""
+        from deltalake import DeltaTable
+        from deltalake.exceptions import DeltaError
+
+        if self.exists():
+            return
+        try:
+            DeltaTable.create(
+                self.root.delta_uri(self.key), schema, mode="ignore", storage_options=self.root.delta_options()
+            )
+        except (DeltaError, OSError) as error:
+            if not self.exists():  # else another writer made it at the same moment
+                raise self._failure(error) from error
+
+    def committed(self, run_id: str) -> bool:
+        """Whether a commit of this run is part of the table."""
+        return self.exists() and self._open().transaction_version(run_id) is not None
+
+    def swap(
+        self,
+        added: Sequence[DataFile],
+        removed: Sequence[DataFile],
+        *,
+        schema: pa.Schema,
+        base_version: int,
+        run_id: str,
+    ) -> int:
+        """Take `removed` files out and `added` files in, in one commit on top of `base_version`; the new version.
+
+        Raises ConflictError when anything was committed after `base_version`; nothing has changed then. A second call
+        for a run that is committed changes nothing.
+        """
+        from deltalake import CommitProperties, Transaction
+        from deltalake.exceptions import CommitFailedError, DeltaError
+        from deltalake.transaction import AddAction, RemoveAction
+
+        table = self._open()
+        done = table.transaction_version(run_id)
+        if done is not None:
+            return int(done)
+        if table.version() != base_version:
+            raise self._conflict(base_version, table.version())
+        now_ms = int(time.time() * 1000)
+        adds = [AddAction(f.path, f.size_bytes, {}, now_ms, True, f'{{"numRecords": {f.n_rows}}}') for f in added]
+        removes = [RemoveAction(f.path, True, now_ms, f.size_bytes, {}) for f in removed]
+        properties: CommitProperties = CommitProperties(
+            custom_metadata={"run_id": run_id},
+            max_commit_retries=0,
+            app_transactions=[Transaction(run_id, base_version + 1)],
+        )
+        try:
+            table.create_write_transaction([*adds, *removes], "append", schema, commit_properties=properties)
+        except (DeltaError, OSError) as error:
+            # The answer to a commit can be lost although it happened: look before saying that it failed.
+            done = self._open().transaction_version(run_id)
+            if done is None:
+                if isinstance(error, CommitFailedError):
+                    raise self._conflict(base_version, self.version()) from error
+                raise self._failure(error) from error
+        return base_version + 1
+
+    def rollback(self, version: int) -> int:
+        """Make an older version's rows current again, as a new commit; returns its version."""
+        from deltalake import CommitProperties
+        from deltalake.exceptions import DeltaError
+
+        table = self._open()
+        if not 0 <= version < table.version():
+            raise NotFoundError(
+                f"{self.key} has no earlier version {version}; the current one is {table.version()}",
+                hint=f"tagfleet {self.key} history",
+            )
+        self._open(version)
+        try:
+            table.restore(version, commit_properties=CommitProperties(custom_metadata={"note": f"back to {version}"}))
+        except (DeltaError, OSError) as error:
+            raise self._failure(error) from error
+        return self.version()
+
+    def _open(self, version: int | None = None) -> DeltaTable:
+        from deltalake import DeltaTable
+        from deltalake.exceptions import DeltaError, TableNotFoundError
+
+        try:
+            return DeltaTable(self.root.delta_uri(self.key), version=version, storage_options=self.root.delta_options())
+        except TableNotFoundError as error:
+            raise NotFoundError(f"there are no {self.key} in {self.root.root}", hint=_MAKERS.get(self.key)) from error
+        except (DeltaError, OSError, ValueError) as error:
+            if version is not None and self.exists():
+                raise NotFoundError(
+                    f"{self.key} has no version {version}", hint=f"tagfleet {self.key} history"
+                ) from error
+            raise self._failure(error) from error
+
+    def _conflict(self, base_version: int, version: int) -> ConflictError:
+        return ConflictError(
+            f"{self.key} went from version {base_version} to {version} while this run worked; nothing was written",
+            hint="start a new run: it begins from the new version",
+        )
+
+    def _failure(self, error: Exception) -> TagfleetError:
+        from deltalake.exceptions import CommitFailedError
+
+        if isinstance(error, CommitFailedError):
+            return ConflictError(f"another writer committed to {self.key} first; nothing was written", hint="try again")
+        text = str(error).strip().splitlines()
+        return StorageError(
+            f"{self.root.uri(self.key)}: {text[0] if text else type(error).__name__}",
+            hint="check --root, storage.endpoint_url, the bucket and the AWS credentials",
+        )
+
+
+_MAKERS = {
+    "catalog": "tagfleet catalog scan DIR, or tagfleet catalog import FILE",
+    "labels": "tagfleet labels build",
+    "predictions": "tagfleet retag",
+}

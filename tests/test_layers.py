@@ -1,0 +1,85 @@
+"""DESIGN.md's picture, read from the imports: an arrow is an import, and nothing points up."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "tagfleet"
+SHARED = {"errors", "schemas", "config"}
+MAY_IMPORT = {
+    "errors": set(),
+    "config": {"errors"},
+    "schemas": {"errors"},
+    "catalog": SHARED,
+    "labels": SHARED | {"catalog"},
+    "audio": SHARED | {"catalog"},
+    "model": SHARED | {"catalog", "labels", "audio"},
+    "store": SHARED | {"catalog"},
+    "fleet": SHARED | {"catalog", "labels", "audio", "model", "store"},
+    "settings": {"config", "errors", "audio", "model", "store", "fleet"},
+    "demo": SHARED | {"catalog", "labels", "audio", "model", "store", "fleet", "settings"},
+    "cli": SHARED | {"catalog", "labels", "audio", "model", "store", "fleet", "settings", "demo"},
+}
+ONLY_IN = {
+    "ray": {"fleet"},
+    "boto3": {"store"},
+    "botocore": {"store"},
+    "deltalake": {"store"},
+    "duckdb": {"store"},
+    "typer": {"cli"},
+    "rich": {"cli"},
+    "torch": {"audio", "model", "fleet"},
+    "safetensors": {"model", "fleet"},
+    "av": {"audio", "demo"},
+    "soxr": {"audio"},
+}
+TORCHAUDIO = "audio/logmel.py"
+
+
+def imports(path):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names if node.module == "tagfleet")
+
+
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_hold_the_picture(path):
+    relative = path.relative_to(PACKAGE)
+    layer = relative.parts[0].removesuffix(".py")
+    if layer == "__init__":
+        return
+    for name in imports(path):
+        parts = name.split(".")
+        if parts[0] == "tagfleet" and len(parts) > 1 and parts[1] not in ("__version__", layer):
+            assert parts[1] in MAY_IMPORT[layer], f"{relative} imports {name}: {layer} may not see {parts[1]}"
+        if parts[0] in ONLY_IN:
+            assert layer in ONLY_IN[parts[0]], f"{relative} imports {name}: only {ONLY_IN[parts[0]]} may"
+        if parts[0] == "torchaudio":
+            assert str(relative) == TORCHAUDIO, f"{relative} imports torchaudio: only {TORCHAUDIO} may"
+
+
+def test_every_layer_is_in_the_picture():
+    layers = {path.relative_to(PACKAGE).parts[0].removesuffix(".py") for path in FILES} - {"__init__"}
+    assert layers == set(MAY_IMPORT)
+
+
+@pytest.mark.parametrize("command", [[], ["retag"], ["train"], ["predictions", "query"], ["catalog", "scan"], ["demo"]])
+def test_help_imports_nothing_heavy(command):
+    code = (
+        "import sys; from tagfleet.cli.main import exit_code\n"
+        f"assert exit_code({[*command, '--help']!r}) == 0\n"
+        "print(sorted({'torch', 'ray', 'pyarrow', 'numpy', 'duckdb', 'boto3'} & set(sys.modules)), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr.strip() == "[]"
+    assert "Usage: tagfleet" in done.stdout
