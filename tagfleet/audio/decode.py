@@ -13,6 +13,7 @@ from tagfleet.audio.clips import plan_clips
 from tagfleet.audio.config import AudioConfig, DecodeLimits
 from tagfleet.audio.mono import Waveform
 from tagfleet.audio.reader import AudioReader
+from tagfleet.audio.stretch import read_stretch
 
 REASONS: Mapping[str, str] = MappingProxyType(
     {
@@ -34,6 +35,9 @@ REASONS: Mapping[str, str] = MappingProxyType(
 
 MAX_PROBED_TAG_BYTES = 4 << 20
 """An ID3v2 tag above this size (cover art) is not read by `probe`: title and artist are None then."""
+
+MAX_TAG_CHARACTERS = 1000
+"""Title and artist end here: a tag that is repeated in a file arrives as one long text."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,14 +61,15 @@ def probe(source: BinaryIO, limits: DecodeLimits) -> Probe:
     `source` is seekable; it is left open, at any position.
     """
     with AudioReader(source, limits, max_tag_bytes=MAX_PROBED_TAG_BYTES) as reader:
+        tags = reader.tags
         return Probe(
             container=reader.container,
             codec=reader.codec,
             sample_rate=reader.sample_rate,
             n_channels=reader.n_channels,
             duration_s=reader.stored_duration_s,
-            title=reader.tags.get("title"),
-            artist=reader.tags.get("artist"),
+            title=tags.get("title", "")[:MAX_TAG_CHARACTERS] or None,
+            artist=tags.get("artist", "")[:MAX_TAG_CHARACTERS] or None,
         )
 
 
@@ -80,10 +85,10 @@ def decode_clips(source: BinaryIO, audio: AudioConfig, limits: DecodeLimits) -> 
         duration_s = reader.duration_s()
         starts = [round(start_s * sample_rate) for start_s in plan_clips(duration_s, audio.n_clips, audio.clip_s)]
         if audio.n_clips == 0:
-            track = reader.waveform(sample_rate)
+            track = read_stretch(reader, sample_rate)
             clips = [track[start : start + n_samples] for start in starts]
         else:
-            clips = [reader.waveform(sample_rate, start, n_samples) for start in starts]
+            clips = [read_stretch(reader, sample_rate, start, n_samples) for start in starts]
     return np.stack([_padded(clip, n_samples) for clip in clips]), duration_s
 
 
@@ -97,7 +102,8 @@ def decode_track(
     sample_rate = audio.log_mel.sample_rate
     with AudioReader(source, limits) as reader:
         duration_s = reader.duration_s()
-        track = reader.waveform(sample_rate, n_samples=None if max_s is None else round(max_s * sample_rate))
+        n_samples = None if max_s is None else round(max_s * sample_rate)
+        track = read_stretch(reader, sample_rate, n_samples=n_samples)
     return _padded(track, audio.clip_samples), duration_s
 
 

@@ -22,9 +22,10 @@ def downmix(channels: NDArray[np.generic], sample_format: str) -> Waveform:
     The mean and not FFmpeg's mono, which is 1.414 times louder and less for surround: labels change with it. Channels
     are added one after the other, which keeps the result the same whatever the block size or the BLAS.
     """
-    mono: Waveform = channels[0].astype(np.float32)
-    for channel in channels[1:]:
-        mono += channel
+    with np.errstate(over="ignore", invalid="ignore"):  # infinity is found where all samples are checked
+        mono: Waveform = channels[0].astype(np.float32)
+        for channel in channels[1:]:
+            mono += channel
     full_scale = FULL_SCALE[sample_format]
     if sample_format == "u8":
         mono -= full_scale * len(channels)

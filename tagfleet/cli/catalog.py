@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -84,7 +85,7 @@ def import_(
     from tagfleet.catalog.files import FORMATS, read_rows
     from tagfleet.catalog.rows import check_rows
     from tagfleet.fleet.scan import add_sizes
-    from tagfleet.store.objects import list_audio
+    from tagfleet.store.sources import list_audio
 
     session: Session = context.obj
     kind = format_ or {"ndjson": "jsonl", "txt": "tsv"}.get(file.suffix[1:].lower(), file.suffix[1:].lower())
@@ -101,7 +102,7 @@ def import_(
         _refuse(checked)
     table = _table(session)
     known = table.read() if table.exists() else None
-    tracks = add_sizes(checked.tracks, list_audio(root, session.settings.storage))
+    tracks = add_sizes(checked.tracks, list_audio(root, session.settings.storage, skipped=lambda name: None))
     if missing := tracks["size_bytes"].null_count:
         say(
             f"{missing} of {tracks.num_rows} tracks have no file below {root}; they will end as failed rows (not-found)"
@@ -118,7 +119,7 @@ def validate(
     """Open every track of the catalogue and list those that a re-tag would fail on (exit 4 if there are any)."""
     from tagfleet.audio.decode import decode_clips, probe
     from tagfleet.errors import TrackError
-    from tagfleet.store.objects import open_uri
+    from tagfleet.store.sources import open_uri
 
     session: Session = context.obj
     settings = session.settings
@@ -129,9 +130,9 @@ def validate(
             try:
                 with open_uri(track["uri"], settings.storage, max_bytes=settings.limits.max_size_bytes) as source:
                     if decode:
-                        decode_clips(source, settings.audio, settings.limits)
+                        decode_clips(source.file, settings.audio, settings.limits)
                     else:
-                        probe(source, settings.limits)
+                        probe(source.file, settings.limits)
             except TrackError as error:
                 failures.append({**track, "stage": error.stage, "reason": error.reason, "detail": error.message})
             advance(n, len(failures))
@@ -176,8 +177,8 @@ def show(
 
 
 def absolute(uri: str) -> str:
-    """An s3:// uri as it is, a local path made absolute (no symbolic link is resolved, no name normalised)."""
-    return uri.rstrip("/") if uri.startswith("s3://") else str(Path(uri).expanduser().absolute())
+    """An s3:// uri as it is, a local path made absolute; symbolic links and spellings stay as they are."""
+    return uri.rstrip("/") if uri.startswith("s3://") else os.path.abspath(Path(uri).expanduser())  # noqa: PTH100  # Path.absolute keeps "..", resolve follows links
 
 
 def _table(session: Session) -> Table:

@@ -21,18 +21,12 @@ def build(
     as_json: Json = False,
 ) -> None:
     """Match every track's tags against the taxonomy and commit a new version of the labels."""
-    from tagfleet.labels.build import build_labels
+    from tagfleet.fleet.labelling import label_catalog
     from tagfleet.labels.taxonomy import load_taxonomy
-    from tagfleet.store.tables import Table
-    from tagfleet.store.taxonomies import put_taxonomy
 
     session: Session = context.obj
     words = load_taxonomy(taxonomy)
-    built = build_labels(Table(session.root, "catalog").read(), words)
-    version = None
-    if not dry_run:
-        put_taxonomy(session.root, words.version, words.model_dump_json(indent=2).encode())
-        version = Table(session.root, "labels").replace(built.labels, note=f"taxonomy {words.version}")
+    built, version = label_catalog(session.root, words, dry_run=dry_run)
     language = session.settings.lang
     names = {(axis.axis, label.id): getattr(label, language) for axis in words.axes for label in axis.labels}
     rows = [(axis, label, names[axis, label], count) for (axis, label), count in built.counts.items()]

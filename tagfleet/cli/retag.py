@@ -61,7 +61,7 @@ def retag(
         report = fleet_retag.retag(
             root,
             plan,
-            files,
+            audio=tagger.audio,
             limits=session.settings.limits,
             config=config,
             ray_config=session.settings.ray,

@@ -26,6 +26,8 @@ def ray_cluster(config: RayConfig) -> Iterator[None]:
         quieten()
         yield
         return
+    # It tells of the token that protects a local cluster, at every start.
+    logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)
     try:
         if config.address:
             ray.init(address=config.address, log_to_driver=False, logging_level=logging.WARNING)
@@ -58,7 +60,7 @@ def quieten() -> None:
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     for name in ("ray.data", "ray.train", "ray.tune"):
-        logging.getLogger(name).setLevel(logging.WARNING)
+        logging.getLogger(name).setLevel(logging.ERROR)
     # Ray 2.60 warns of its own future default; it changes nothing here.
     warnings.filterwarnings("ignore", message=".*RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO.*", category=FutureWarning)
 

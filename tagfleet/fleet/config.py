@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from tagfleet.audio.config import AudioConfig
 from tagfleet.config import Section, digest_of
@@ -13,8 +13,8 @@ from tagfleet.model.config import NetworkConfig
 class TrainConfig(Section):
     """How a network is trained, and on what machines."""
 
-    model: str = "tagger"
-    """Name under which the model store keeps the result."""
+    model: str = Field(default="tagger", pattern=r"^[a-z0-9][a-z0-9_-]*$")
+    """Name under which the model store keeps the result: small letters, digits, - and _; not "production"."""
     epochs: int = Field(default=20, gt=0)
     """Passes over the training tracks."""
     batch_size: int = Field(default=16, gt=0)
@@ -46,6 +46,13 @@ class TrainConfig(Section):
     """Tracks that a worker holds in memory to draw the next ones from."""
     max_failures: int = Field(default=0, ge=0)
     """How often dead workers are started again, from the last checkpoint, before the run fails."""
+
+    @field_validator("model")
+    @classmethod
+    def _not_the_alias(cls, name: str) -> str:
+        if name == "production":
+            raise ValueError("production is the alias of the model in use; call the model something else")
+        return name
 
     @model_validator(mode="after")
     def _shared_evenly(self) -> TrainConfig:

@@ -13,6 +13,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from tagfleet.audio.config import AudioConfig
+from tagfleet.fleet.excerpts import planned_clips, read_log_mel
 from tagfleet.labels.build import encode_targets
 from tagfleet.labels.split import assign_splits
 from tagfleet.labels.taxonomy import Taxonomy
@@ -94,22 +96,8 @@ class Reading:
         return pa.table([*columns, log_mels], schema=FEEDS)
 
 
-def feed(root: Storage, index: pa.Table, examples: pa.Table) -> ray.data.Dataset:
-    """FEEDS rows of `examples` as a dataset that is read anew, file by file, each time it is iterated over."""
-    import ray.data
-
-    return ray.data.from_arrow(_places_by_file(index, examples)).map_batches(
-        Reading(root=root), batch_size=None, batch_format="pyarrow", num_cpus=0.5
-    )
-
-
-def read_feeds(root: Storage, index: pa.Table, examples: pa.Table) -> Iterator[pa.Table]:
-    """The same rows in this process, one table per feature file."""
-    return map(Reading(root=root), _places_by_file(index, examples))
-
-
-def _places_by_file(index: pa.Table, examples: pa.Table) -> list[pa.Table]:
-    """Where the features of `examples` lie, one small table per feature file, in an order that is always the same.
+def places_of(index: pa.Table, examples: pa.Table) -> list[pa.Table]:
+    """Where the features of EXAMPLES rows lie, one small table per feature file, in an order that is always the same.
 
     `index` has the INDEX rows of at least these tracks.
     """
@@ -117,3 +105,21 @@ def _places_by_file(index: pa.Table, examples: pa.Table) -> list[pa.Table]:
     places = index.select(["track_id", "duration_s", "file", "row"]).append_column("targets", examples["targets"])
     places = places.sort_by([("file", "ascending"), ("row", "ascending")])
     return [places.filter(pc.equal(places["file"], name)) for name in pc.unique(places["file"]).to_pylist()]
+
+
+def feed(root: Storage, places: list[pa.Table]) -> ray.data.Dataset:
+    """FEEDS rows as a dataset that is read anew, file by file, each time it is iterated over."""
+    import ray.data
+
+    reading = Reading(root=root)
+    return ray.data.from_arrow(places).map_batches(reading, batch_size=None, batch_format="pyarrow", num_cpus=0.5)
+
+
+def held_out(
+    root: Storage, places: list[pa.Table], audio: AudioConfig
+) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
+    """Track by track, the (n_clips, n_mels, clip_frames) clips that tagging would take, and its row of targets."""
+    for feeds in map(Reading(root=root), places):
+        targets = target_matrix(feeds)
+        for n, (log_mel, duration_s) in enumerate(zip(feeds["log_mel"], feeds["duration_s"].to_pylist(), strict=True)):
+            yield planned_clips(read_log_mel(log_mel, audio.log_mel.n_mels), duration_s, audio), targets[n]

@@ -28,7 +28,7 @@ def drawn_clips(
     starts = draw.integers(0, max(1, len(log_mel) - clip_frames + 1), size=n_clips)
     gains = draw.uniform(-max_gain_db, max_gain_db, size=n_clips).astype(np.float32)
     clips = _cut(log_mel, [int(start) for start in starts], clip_frames)
-    return np.maximum(clips + gains[:, None, None], np.float32(FLOOR_DB))
+    return np.asarray(np.maximum(clips + gains[:, None, None], FLOOR_DB), dtype=np.float32)
 
 
 def planned_clips(log_mel: NDArray[np.float16], duration_s: float, audio: AudioConfig) -> NDArray[np.float32]:

@@ -67,6 +67,7 @@ def make_features(
             )
         )
         done = failed = 0
+        stored: pa.Table
         try:
             for stored in made.iter_batches(batch_size=None, batch_format="pyarrow"):
                 done += stored.num_rows
@@ -114,9 +115,6 @@ class Decoding:
                 waveform, duration_s = decode_track(opened.file, self.audio, self.limits, max_s=self.max_track_s)
         except TrackError as error:
             return row | {"error_reason": error.reason, "error_detail": error.message}
-        short = self.audio.clip_samples - len(waveform)
-        if short > 0:  # as in tagging: a track shorter than a clip is silent behind its end
-            waveform = np.pad(waveform, (0, short))
         frames = log_mel(torch.from_numpy(waveform)).T.to(torch.float16).contiguous().numpy()
         return row | {"duration_s": duration_s, "n_frames": len(frames), "log_mel": frames.tobytes()}
 

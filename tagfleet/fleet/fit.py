@@ -17,7 +17,7 @@ from torch import Tensor
 
 from tagfleet.errors import JobError, TagfleetError
 from tagfleet.fleet.config import Recipe
-from tagfleet.fleet.dataset import feed
+from tagfleet.fleet.dataset import feed, places_of
 from tagfleet.fleet.runs import write_metrics
 from tagfleet.fleet.train_loop import WorkerJob, train_worker
 from tagfleet.model.tagger import WEIGHTS_FILE
@@ -46,9 +46,10 @@ def fit(
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", CONTROLLER_POLL_S)
     config = recipe.train
     filesystem, base = root.arrow_filesystem()
+    job = WorkerJob(root=root, recipe=recipe, n_train_tracks=train.num_rows, validation=places_of(index, validation))
     in_order = ray.data.ExecutionOptions(preserve_order=True)
     trainer = ray.train.torch.TorchTrainer(
-        partial(train_worker, WorkerJob(recipe=recipe, n_train_tracks=train.num_rows)),
+        partial(train_worker, job),
         scaling_config=ray.train.ScalingConfig(
             num_workers=config.n_workers,
             use_gpu=config.use_gpu,
@@ -62,15 +63,16 @@ def fit(
                 num_to_keep=2, checkpoint_score_attribute="validation_loss", checkpoint_score_order="min"
             ),
             failure_config=ray.train.FailureConfig(max_failures=config.max_failures),
-            callbacks=[MetricsFile(root, run_id)],
+            callbacks=[MetricsFile(root, run_id)],  # type: ignore[list-item]  # typed as of Train V1
         ),
-        datasets={"train": feed(root, index, train), "validation": feed(root, index, validation)},
-        dataset_config=ray.train.DataConfig(datasets_to_split=["train"], execution_options=in_order),
+        datasets={"train": feed(root, places_of(index, train))},
+        dataset_config=ray.train.DataConfig(execution_options=in_order),
     )
     try:
         result = trainer.fit()
     except ray.train.TrainingFailedError as error:
         raise _told(error, run_id) from error
+    assert result.metrics is not None and result.best_checkpoints is not None  # every epoch reports both
     checkpoint, metrics = min(result.best_checkpoints, key=lambda kept: kept[1]["validation_loss"])
     write_metrics(root, run_id, result.metrics["history"])
     with checkpoint.filesystem.open_input_file(f"{checkpoint.path}/{WEIGHTS_FILE}") as file:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -35,6 +36,7 @@ class RetagReport:
     n_unchanged: int
     n_removed: int
     reasons: Mapping[str, int]
+    failures: Mapping[str, int]
     planned_at: str
     seconds: float
 
@@ -73,8 +75,8 @@ def plan_retag(
 def retag(
     root: Storage,
     plan: Plan,
-    files: Mapping[str, bytes],
     *,
+    audio: AudioConfig,
     limits: DecodeLimits,
     config: RetagConfig,
     ray_config: RayConfig,
@@ -82,65 +84,83 @@ def retag(
 ) -> RetagReport:
     """Carry out `plan` and commit it in one transaction; a second call for a committed run changes nothing.
 
-    files: the tagger's. advance: called with (tracks done, failed) as data files are finished.
+    audio: the tagger's. advance: called with (tracks done, failed) as data files are finished.
     Raises JobError when a stage fails, TooManyFailures, CountsError, ConflictError: nothing is published then.
     """
     start = time.monotonic()
     predictions = Predictions(root)
-    done = predictions.committed(plan.run_id)
-    if done is None:
-        ensure_exclusive_create(root)
-        store_plan(root, plan)
+    if predictions.table.committed(plan.run_id):
+        return stored_report(root, plan.run_id)
+    ensure_exclusive_create(root)
+    store_plan(root, plan)
+    parts: list[PartFile] = []
+    if plan.to_tag.num_rows:
         with ray_cluster(ray_config):
-            parts = list(counted(tag_tracks(root, plan, files, limits, config), advance))
-        check_failures(parts, config)
-        done = predictions.commit(
-            parts, plan=plan.work, n_catalog=plan.n_catalog, base_version=plan.base_version, run_id=plan.run_id
-        )
+            parts = list(counted(tag_tracks(root, plan, audio, limits, config), advance))
+    check_failures(parts, config)
+    ready = predictions.prepare(
+        parts,
+        tagged_ids=plan.to_tag["track_id"],
+        removed_ids=plan.removed_ids,
+        n_catalog=plan.n_catalog,
+        base_version=plan.base_version,
+        run_id=plan.run_id,
+    )
+    changed = bool(ready.added or ready.removed)
     report = RetagReport(
         run_id=plan.run_id,
         model=plan.model,
         model_id=plan.model_id,
         catalog_version=plan.catalog_version,
-        version=done.version,
+        version=ready.base_version + changed,
         n_catalog=plan.n_catalog,
-        n_tagged=done.n_tagged,
-        n_failed=done.n_failed,
-        n_unchanged=done.n_unchanged,
-        n_removed=done.n_removed,
+        n_tagged=ready.n_tagged,
+        n_failed=ready.n_failed,
+        n_unchanged=ready.n_unchanged,
+        n_removed=ready.n_removed,
         reasons=plan.reasons,
+        failures=dict(Counter(reason for part in parts for reason in part.failures)),
         planned_at=plan.planned_at,
         seconds=round(time.monotonic() - start, 1),
     )
+    # The report first, the commit last: a run that dies in between has published nothing, and makes both again.
     root.write(f"runs/{plan.run_id}/run.json", json.dumps(asdict(report), ensure_ascii=False, indent=2).encode())
+    if changed:
+        predictions.commit(ready, plan.run_id)
     return report
 
 
+def stored_report(root: Storage, run_id: str) -> RetagReport:
+    """What a committed run said of itself."""
+    return RetagReport(**json.loads(root.read(f"runs/{run_id}/run.json")))
+
+
 def tag_tracks(
-    root: Storage, plan: Plan, files: Mapping[str, bytes], limits: DecodeLimits, config: RetagConfig
+    root: Storage, plan: Plan, audio: AudioConfig, limits: DecodeLimits, config: RetagConfig
 ) -> Iterator[PartFile]:
     """The journey of the tracks: plan, fetch and decode, clips, log-mel, network, data files. Not yet the commit."""
     import ray.data
 
     from tagfleet.fleet.stages import Listening, Predicting, Writing
 
-    listening = Listening(audio=Tagger.from_files(files).audio, limits=limits, storage=root.config)
-    device = "cuda" if config.network_gpus else "cpu"
     network = {
-        "files": files,
+        "root": root,
+        "model": plan.model,
+        "model_id": plan.model_id,
         "run_id": plan.run_id,
         "tagged_at": datetime.fromisoformat(plan.planned_at),
-        "device": device,
+        "device": "cuda" if config.network_gpus else "cpu",
     }
-    blocks = [
-        plan.to_tag.slice(start, config.tracks_per_block)
-        for start in range(0, plan.to_tag.num_rows, config.tracks_per_block)
-    ]
-    if not blocks:
-        return
+    to_tag, n = plan.to_tag, config.tracks_per_block
+    blocks = [to_tag.slice(start, n) for start in range(0, to_tag.num_rows, n)]
     written = (
         ray.data.from_arrow(blocks)
-        .map_batches(listening, batch_size=None, batch_format="pyarrow", num_cpus=config.decode_cpus)
+        .map_batches(
+            Listening(audio=audio, limits=limits, storage=root.config),
+            batch_size=None,
+            batch_format="pyarrow",
+            num_cpus=config.decode_cpus,
+        )
         .map_batches(
             Predicting,
             fn_constructor_kwargs=network,
@@ -172,7 +192,7 @@ def counted(parts: Iterator[PartFile], advance: Callable[[int, int], None]) -> I
     done = failed = 0
     for part in parts:
         done += part.n_rows
-        failed += part.n_failed
+        failed += len(part.failures)
         advance(done, failed)
         yield part
 
@@ -180,7 +200,7 @@ def counted(parts: Iterator[PartFile], advance: Callable[[int, int], None]) -> I
 def check_failures(parts: list[PartFile], config: RetagConfig) -> None:
     """Raise TooManyFailures when more tracks failed than `max_error_rate` and `min_errors` allow."""
     tried = sum(part.n_rows for part in parts)
-    failed = sum(part.n_failed for part in parts)
+    failed = sum(len(part.failures) for part in parts)
     if failed > max(config.min_errors, config.max_error_rate * tried):
         raise TooManyFailures(
             f"{failed} of {tried} tracks failed, more than {config.max_error_rate:.2%}; nothing was published",

@@ -9,13 +9,15 @@ from pathlib import PurePosixPath
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from tagfleet.audio.config import DecodeLimits
 from tagfleet.audio.decode import probe
 from tagfleet.catalog.rows import CheckedRows, RawRow, check_rows
 from tagfleet.errors import TrackError
 from tagfleet.store.config import StorageConfig
-from tagfleet.store.objects import ObjectInfo, list_audio, open_uri
+from tagfleet.store.objects import ObjectInfo
+from tagfleet.store.sources import list_audio, open_uri
 
 SUFFIXES = frozenset((".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".m4a", ".mp4", ".aac", ".aif", ".aiff"))
 PROBE_THREADS = 8  # headers wait for the disk or the network, not for a CPU
@@ -83,7 +85,7 @@ def add_sizes(tracks: pa.Table, listing: Iterable[ObjectInfo]) -> pa.Table:
     for name in ("etag", "size_bytes", "updated_at"):
         index = tracks.schema.get_field_index(name)
         listed = pa.array([getattr(file, name) if file else None for file in found], tracks.schema.field(index).type)
-        tracks = tracks.set_column(index, tracks.schema.field(index), pa.compute.coalesce(tracks[name], listed))
+        tracks = tracks.set_column(index, tracks.schema.field(index), pc.coalesce(tracks[name], listed))
     return tracks
 
 
@@ -101,7 +103,7 @@ def _known_facts(known: pa.Table | None) -> dict[tuple[str, str | None, int | No
 def _probed(file: ObjectInfo, storage: StorageConfig, limits: DecodeLimits) -> dict[str, Any]:
     try:
         with open_uri(file.uri, storage, max_bytes=limits.max_size_bytes) as source:
-            header = probe(source, limits)
+            header = probe(source.file, limits)
     except TrackError as error:
         return {"problem": f"{error.reason}: {error.message}"}
     artist = {"artist": header.artist, "creator_id": header.artist} if header.artist else {}

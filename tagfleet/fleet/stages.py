@@ -24,8 +24,10 @@ from tagfleet.errors import TrackError
 from tagfleet.model.tagger import Tagger, TrackPrediction
 from tagfleet.schemas import LOG_MELS, PARTS, PREDICTIONS
 from tagfleet.store.config import StorageConfig
-from tagfleet.store.objects import Storage, open_uri
+from tagfleet.store.models import ModelStore
+from tagfleet.store.objects import Storage
 from tagfleet.store.predictions import write_part
+from tagfleet.store.sources import open_uri
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +55,7 @@ class Listening:
         try:
             with open_uri(track["uri"], self.storage, max_bytes=self.limits.max_size_bytes) as source:
                 heard["audio_fingerprint"] = source.fingerprint
-                waveforms, duration_s = decode_clips(source, self.audio, self.limits)
+                waveforms, duration_s = decode_clips(source.file, self.audio, self.limits)
         except TrackError as error:
             heard |= {"error_stage": error.stage, "error_reason": error.reason, "error_detail": error.message}
         else:
@@ -65,9 +67,10 @@ class Listening:
 class Predicting:
     """The network, held by an actor: from LOG_MELS rows to PREDICTIONS rows."""
 
-    def __init__(self, files: Mapping[str, bytes], run_id: str, tagged_at: datetime, device: str) -> None:
+    def __init__(self, root: Storage, model: str, model_id: str, run_id: str, tagged_at: datetime, device: str) -> None:
         one_thread()
-        self.tagger = Tagger.from_files(files, device=device)
+        _, files = ModelStore(root).load(model)
+        self.tagger = Tagger.from_files(files, expected_id=model_id, device=device)
         self.run = {"run_id": run_id, "tagged_at": tagged_at}
 
     def __call__(self, log_mels: pa.Table) -> pa.Table:

@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 
 from tagfleet.audio.config import AudioConfig, DecodeLimits
 from tagfleet.config import Section
-from tagfleet.errors import ConfigError, NotFoundError
+from tagfleet.errors import ConfigError
 from tagfleet.fleet.cluster import ray_cluster
 from tagfleet.fleet.config import Recipe, TrainConfig
 from tagfleet.fleet.dataset import examples_digest, make_examples
@@ -22,7 +22,7 @@ from tagfleet.labels.taxonomy import Taxonomy
 from tagfleet.model.config import NetworkConfig
 from tagfleet.model.metrics import AxisMetrics
 from tagfleet.model.tagger import Tagger, TrainingFacts
-from tagfleet.store.models import PRODUCTION, ModelRef, ModelStore
+from tagfleet.store.models import ModelRef, ModelStore
 from tagfleet.store.objects import Storage
 
 SPLITS = ("train", "validation", "test")
@@ -132,11 +132,13 @@ def check_sizes(examples: pa.Table, config: TrainConfig) -> None:
 
 
 def publish(root: Storage, name: str, tagger: Tagger) -> ModelRef:
-    """Store `tagger` as the next version of `name`; it becomes production when nothing is yet."""
+    """Store `tagger` as the next version of `name`; it becomes production when nothing is yet.
+
+    A run that ended after publishing, before it could say so, finds what it has published.
+    """
     models = ModelStore(root)
-    ref = models.publish(name, tagger.to_files(), tagger.model_id)
-    try:
-        models.resolve(PRODUCTION)
-    except NotFoundError:
+    same = [old.ref for old in models.published() if old.ref.name == name and old.model_id == tagger.model_id]
+    ref = same[-1] if same else models.publish(name, tagger.to_files(), tagger.model_id)
+    if models.production() is None:
         models.promote(ref)
     return ref

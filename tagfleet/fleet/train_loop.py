@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import ray.train
 import ray.train.torch
 import torch
@@ -23,14 +24,18 @@ from tagfleet.fleet.validation import Validation, tensors
 from tagfleet.model.losses import masked_loss
 from tagfleet.model.network import TagNet
 from tagfleet.model.tagger import n_labels
+from tagfleet.store.objects import Storage
 
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerJob:
     """What every worker is told."""
 
+    root: Storage
     recipe: Recipe
     n_train_tracks: int
+    validation: list[pa.Table]
+    """Where the features of the validation tracks lie."""
 
     @property
     def batch_size(self) -> int:
@@ -69,7 +74,7 @@ def train_worker(job: WorkerJob) -> None:
     if checkpoint := ray.train.get_checkpoint():
         restore(progress, checkpoint)
     leads = ray.train.get_context().get_world_rank() == 0
-    validation = Validation(recipe) if leads else None
+    validation = Validation(job.root, job.validation, recipe, ray.train.torch.get_device()) if leads else None
     for epoch in range(len(progress.history) + 1, recipe.train.epochs + 1):
         start = time.monotonic()
         train_loss = train_epoch(model, progress, job, epoch)
@@ -101,7 +106,7 @@ def train_epoch(model: nn.Module, progress: Progress, job: WorkerJob, epoch: int
                 f"the loss is {float(loss)} in epoch {epoch}, at tracks {', '.join(track_ids)}",
                 hint="listen to these tracks, or lower train.learning_rate; the last checkpoint is kept",
             )
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]  # torch gives it no types
         progress.optimiser.step()
         progress.schedule.step()
         losses.append(loss.detach())

@@ -3,36 +3,29 @@
 from __future__ import annotations
 
 import numpy as np
-import ray.train
-import ray.train.torch
+import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from tagfleet.fleet.config import Recipe
-from tagfleet.fleet.dataset import split_axes, target_matrix
-from tagfleet.fleet.excerpts import planned_clips, read_log_mel
+from tagfleet.fleet.dataset import held_out, split_axes
 from tagfleet.labels.taxonomy import Taxonomy
 from tagfleet.model.losses import masked_loss
 from tagfleet.model.metrics import rightness
 from tagfleet.model.network import TagNet
+from tagfleet.store.objects import Storage
 
 
 class Validation:
     """The validation tracks with the clips that tagging would take, read once and held as float16 (0.25 MB a track)."""
 
-    def __init__(self, recipe: Recipe) -> None:
+    def __init__(self, root: Storage, places: list[pa.Table], recipe: Recipe, device: torch.device) -> None:
         self.taxonomy = recipe.taxonomy
-        self.device = ray.train.torch.get_device()
-        rows = ray.train.get_dataset_shard("validation").iter_batches(batch_size=None, batch_format="pyarrow")
-        self.clips: list[NDArray[np.float16]] = []
-        targets = []
-        for batch in rows:
-            for log_mel, duration_s in zip(batch["log_mel"], batch["duration_s"].to_pylist(), strict=True):
-                frames = read_log_mel(log_mel, recipe.audio.log_mel.n_mels)
-                self.clips.append(planned_clips(frames, duration_s, recipe.audio).astype(np.float16))
-            targets.append(target_matrix(batch))
-        self.targets = np.concatenate(targets)
+        self.device = device
+        tracks = [(clips.astype(np.float16), targets) for clips, targets in held_out(root, places, recipe.audio)]
+        self.clips = [clips for clips, _ in tracks]
+        self.targets = np.stack([targets for _, targets in tracks])
 
     def measure(self, net: TagNet) -> dict[str, float | None]:
         """`validation_loss`, the sum over axes, and per axis accuracy or ROC-AUC, of logits averaged over clips."""

@@ -36,8 +36,10 @@ class Calibration(Section):
         x = logits.astype(np.float64)
         if exclusive:
             powers = np.exp(x - x.max(axis=-1, keepdims=True))
-            return (powers / powers.sum(axis=-1, keepdims=True)).astype(np.float32)
-        return (0.5 * (1 + np.tanh(0.5 * x))).astype(np.float32)
+            p = powers / powers.sum(axis=-1, keepdims=True)
+        else:
+            p = 0.5 * (1 + np.tanh(0.5 * x))
+        return np.asarray(p, dtype=np.float32)
 
     def accepted(self, probabilities: NDArray[np.float32], *, exclusive: bool) -> list[int]:
         """Indices of the accepted labels of one track, the most probable first; (n_labels,) probabilities."""

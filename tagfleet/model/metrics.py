@@ -58,11 +58,11 @@ def rightness(predicted: NDArray[np.float32], targets: NDArray[np.float32], *, e
         return float((predicted.argmax(1) == targets.argmax(1)).mean()) if len(targets) else None
     areas = [roc_auc(p, t) for p, t in zip(predicted.T, targets.T, strict=True)]
     measured = [area for area in areas if area is not None]
-    return float(np.mean(measured)) if measured else None
+    return sum(measured) / len(measured) if measured else None
 
 
 def _accuracy_of_guessing(targets: NDArray[np.float32], train_targets: NDArray[np.float32]) -> float:
-    at_random = 1 / targets.shape[1]
+    at_random: float = 1 / targets.shape[1]
     if not len(targets):
         return at_random
     favourite = int(np.nansum(train_targets, axis=0).argmax())

@@ -107,6 +107,16 @@ class Tagger:
             raise DigestMismatch(f"the weights do not fit the network's settings: {error}") from error
         self._net = for_inference(net).to(device)
 
+    @property
+    def lineage(self) -> dict[str, str]:
+        """What of this tagger decides a prediction, by the names of schemas.LINEAGE."""
+        return {
+            "audio_digest": self.audio.digest,
+            "model_id": self.model_id,
+            "calibration_digest": self.calibration.digest,
+            "taxonomy_version": self.taxonomy.version,
+        }
+
     def logits(self, log_mel: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
         """Per axis the (n_labels,) logits of ONE track, the mean over its (n_clips, n_mels, n_frames) log-mels in dB.
 
@@ -137,16 +147,6 @@ class Tagger:
             probabilities[axis.axis] = row
             accepted[axis.axis] = tuple(row[i] for i in self.calibration.accepted(p, exclusive=axis.exclusive))
         return TrackPrediction(probabilities=probabilities, accepted=accepted)
-
-    @property
-    def lineage(self) -> dict[str, str]:
-        """The tagger's share of a prediction's lineage: the columns `schemas.LINEAGE` but for the audio fingerprint."""
-        return {
-            "audio_digest": self.audio.digest,
-            "model_id": self.model_id,
-            "calibration_digest": self.calibration.digest,
-            "taxonomy_version": self.taxonomy.version,
-        }
 
     def to_files(self) -> dict[str, bytes]:
         """The tagger as files: JSON that people can read, and weights without pickle."""

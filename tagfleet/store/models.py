@@ -50,7 +50,7 @@ class ModelStore:
     def __init__(self, root: Storage) -> None:
         self.root = root
 
-    def publish(self, name: str, files: Mapping[str, bytes], *, model_id: str) -> ModelRef:
+    def publish(self, name: str, files: Mapping[str, bytes], model_id: str) -> ModelRef:
         """Store `files` as the next version of `name`; two at once get two versions.
 
         Raises UsageError for a name that is not allowed.

@@ -34,7 +34,7 @@ class PartFile:
     path: str
     size_bytes: int
     n_rows: int
-    n_failed: int
+    failures: Sequence[str]
     id_checksum: int
 
     def as_row(self) -> dict[str, Any]:
@@ -80,11 +80,12 @@ def write_part(root: Storage, rows: pa.Table, run_id: str) -> PartFile:
     # ASCII only: the table's log percent-encodes other names, and they would not be found again.
     path = f"part-{re.sub('[^A-Za-z0-9._-]', '_', run_id)[:80]}-{uuid.uuid4().hex}.parquet"
     root.write(f"{KEY}/{path}", data.getvalue())
+    failed = rows.filter(pc.equal(rows["status"], "failed")).select(["error_stage", "error_reason"])
     return PartFile(
         path=path,
         size_bytes=data.getbuffer().nbytes,
         n_rows=rows.num_rows,
-        n_failed=pc.sum(pc.equal(rows["status"], "failed")).as_py() or 0,
+        failures=[f"{row['error_stage']}/{row['error_reason']}" for row in failed.to_pylist()],
         id_checksum=id_checksum(rows["track_id"]),
     )
 
@@ -137,7 +138,7 @@ class Predictions:
                 " nothing was published",
                 hint="start a new run: leave out --run-id",
             )
-        n_failed = sum(part.n_failed for part in parts)
+        n_failed = sum(len(part.failures) for part in parts)
         return Prepared(
             base_version=base_version,
             added=[DataFile(path=p.path, size_bytes=p.size_bytes, n_rows=p.n_rows) for p in (*parts, *kept)],

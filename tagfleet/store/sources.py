@@ -142,9 +142,7 @@ class _RangedObject(io.RawIOBase):
     """A large object, fetched by ranges; a change while it is read is an error, not a mixture."""
 
     def __init__(self, client: S3Client, bucket: str, key: str, etag: str, size: int) -> None:
-        self._get = lambda first, last: client.get_object(
-            Bucket=bucket, Key=key, IfMatch=etag, Range=f"bytes={first}-{last}"
-        )["Body"].read()
+        self._client, self._bucket, self._key, self._etag = client, bucket, key, etag
         self._uri = f"s3://{bucket}/{key}"
         self._size = size
         self._position = 0
@@ -170,7 +168,10 @@ class _RangedObject(io.RawIOBase):
         if last < self._position:
             return 0
         try:
-            data = self._get(self._position, last)
+            answer = self._client.get_object(
+                Bucket=self._bucket, Key=self._key, IfMatch=self._etag, Range=f"bytes={self._position}-{last}"
+            )
+            data = answer["Body"].read()
         except (BotoCoreError, ClientError, OSError) as error:
             raise FetchError("unreachable", f"{self._uri} broke off at byte {self._position}") from error
         buffer[: len(data)] = data

@@ -1,0 +1,105 @@
+"""`tagfleet demo`: the whole journey on one machine, by the commands that a user would type."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tagfleet.cli.output import emit_table, say
+from tagfleet.cli.progress import progress
+from tagfleet.cli.session import Session
+from tagfleet.errors import JobError, UsageError
+from tagfleet.settings import FILE_NAME
+
+MARK = "demo.json"
+
+
+def demo(
+    context: typer.Context,
+    out: Annotated[Path, typer.Option(help="Folder for the audio, the settings and the storage root.")] = Path("demo"),
+    tracks: Annotated[int, typer.Option(help="Tracks to synthesise.", min=24)] = 120,
+    epochs: Annotated[int, typer.Option(help="Epochs of training.", min=1)] = 20,
+    seed: Annotated[int, typer.Option(help="Decides every note, name and weight.", min=0)] = 7,
+) -> None:
+    """Synthesise a small catalogue, label it, train a tagger, tag everything, publish a snapshot."""
+    from tagfleet.fleet.cluster import ray_cluster
+
+    session: Session = context.obj
+    start = time.monotonic()
+    out.mkdir(parents=True, exist_ok=True)
+    _write_audio(session, out, tracks, seed)
+    settings = _write_settings(session, out, epochs, seed)
+    run_id = f"demo-{tracks}-tracks-{epochs}-epochs-seed-{seed}"
+    root = Session(file=settings).root
+    started = root.exists(f"runs/{run_id}/recipe.json")
+    with ray_cluster(Session(file=settings).settings.ray):  # one start for both jobs
+        _run(settings, "catalog", "import", str(out / "catalog.csv"), "--audio-root", str(out / "audio"))
+        _run(settings, "labels", "build")
+        _run(settings, "train", *(("--resume", run_id) if started else ("--run-id", run_id)))
+        _run(settings, "models", "promote", "tagger")
+        _run(settings, "retag")
+    _tell_failures(Session(file=settings))
+    say(
+        f"""
+Done in {time.monotonic() - start:.0f} s.
+  audio      {out / "audio"}
+  settings   {settings}
+  root       {root.root}   (catalogue, labels, models, runs, predictions)
+
+Try next, in {out}/ (the settings there name the root):
+  cd {shlex.quote(str(out))}
+  tagfleet predictions query "genre = 'rock' AND mood = 'dark'"
+  tagfleet predictions show 001
+  tagfleet catalog scan ~/Music && tagfleet retag"""
+    )
+
+
+def _write_audio(session: Session, out: Path, tracks: int, seed: int) -> None:
+    from tagfleet.demo.catalog import write_demo
+
+    wanted = {"tracks": tracks, "seed": seed}
+    mark = out / MARK
+    if mark.exists():
+        if json.loads(mark.read_text(encoding="utf-8")) != wanted:
+            raise UsageError(f"{out} holds another demo", hint="choose another --out, or delete that folder")
+        say(f"The audio is in {out} already.")
+        return
+    with progress("Synthesising", tracks, quiet=session.quiet) as advance:
+        write_demo(out, tracks, seed, lambda done: advance(done, 0))
+    mark.write_text(json.dumps(wanted), encoding="utf-8")
+
+
+def _write_settings(session: Session, out: Path, epochs: int, seed: int) -> Path:
+    """Settings for this folder: the root beside the audio unless one was named, and the demo's training."""
+    named = session.loaded.sources.get("root") is not None
+    root = session.root.root if named else "root"
+    path = out / FILE_NAME
+    path.write_text(
+        f"# Written by `tagfleet demo`; `tagfleet config show` lists what else can be set.\n"
+        f"root = {json.dumps(root, ensure_ascii=False)}\n\n[train]\nepochs = {epochs}\nseed = {seed}\n",
+        encoding="utf-8",
+    )
+    return path
+
+
+def _run(settings: Path, *words: str) -> None:
+    from tagfleet.cli.main import exit_code
+
+    say(f"\n$ tagfleet {shlex.join(words)}")
+    code = exit_code(["-c", str(settings), *words])
+    if code:
+        raise JobError(f"`tagfleet {words[0]}` ended with exit code {code}", hint="see the message above")
+
+
+def _tell_failures(session: Session) -> None:
+    from tagfleet.store.predictions import Predictions
+
+    columns = ("source_name", "error_stage", "error_reason", "error_detail")
+    failed = Predictions(session.root).query("status = 'failed'", columns=columns)
+    say("\nTracks that could not be tagged, each a row with its reason:")
+    emit_table(columns, (row.values() for row in failed.to_pylist()))

@@ -1,0 +1,42 @@
+"""Fixtures that several areas share: a real S3 server, and storage roots on it and in a folder."""
+
+import uuid
+
+import boto3
+import pytest
+
+from tests import s3server
+
+HARD_NAME = "曲 一覧 #1?50%&a+b=c"
+"""Part of every root: Japanese, spaces, and what urls take for their own."""
+
+
+def pytest_report_header():
+    return f"S3 server: {s3server.kind()}"
+
+
+@pytest.fixture(scope="session")
+def s3():
+    """The S3 server, and the environment that leads every client here and in child processes to it."""
+    with s3server.running() as server, pytest.MonkeyPatch.context() as patch:
+        for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL_S3"):
+            patch.delenv(name, raising=False)
+        for name, value in server.environment.items():
+            patch.setenv(name, value)
+        yield server
+
+
+@pytest.fixture
+def bucket(s3):
+    """The name of a new, empty bucket."""
+    name = f"test-{uuid.uuid4().hex[:12]}"
+    boto3.client("s3").create_bucket(Bucket=name)
+    return name
+
+
+@pytest.fixture(params=["local", "s3"])
+def any_root(request):
+    """A storage root that does not exist yet: a folder, then a prefix of a bucket."""
+    if request.param == "local":
+        return str(request.getfixturevalue("tmp_path") / HARD_NAME)
+    return f"s3://{request.getfixturevalue('bucket')}/{HARD_NAME}"
