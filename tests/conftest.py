@@ -1,5 +1,6 @@
-"""Fixtures that several areas share: a real S3 server, and storage roots on it and in a folder."""
+"""Fixtures that several areas share: a real S3 server, storage roots on it and in a folder, one local Ray."""
 
+import tempfile
 import uuid
 
 import boto3
@@ -40,3 +41,19 @@ def any_root(request):
     if request.param == "local":
         return str(request.getfixturevalue("tmp_path") / HARD_NAME)
     return f"s3://{request.getfixturevalue('bucket')}/{HARD_NAME}"
+
+
+@pytest.fixture(scope="session")
+def ray_local(s3):
+    """The one local Ray of the test session, with two CPUs; its workers find the S3 server."""
+    from tagfleet.fleet.cluster import ray_cluster
+    from tagfleet.fleet.resources import RayConfig
+
+    # Short: the sockets' names, which Ray puts below, must not pass 107 characters.
+    with (
+        tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as folder,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        patch.setenv("RAY_TMPDIR", folder)
+        with ray_cluster(RayConfig(n_cpus=2)):
+            yield

@@ -193,7 +193,7 @@ pid file =
 log file =
 log to stderr = true
 [client.rgw]
-rgw frontends = beast endpoint=127.0.0.1:{port}
+rgw frontends = beast endpoint=127.0.0.1:{port} tcp_nodelay=1
 rgw thread pool size = 32
 keyring = /dev/null
 """

@@ -54,7 +54,8 @@ class Encoding:
     muxer: str
     codec: str
     sample_format: str
-    options: dict[str, str] = field(default_factory=dict)
+    codec_options: dict[str, str] = field(default_factory=dict)
+    muxer_options: dict[str, str] = field(default_factory=dict)
 
 
 ENCODINGS = {
@@ -69,7 +70,7 @@ ENCODINGS = {
     "flac-24": Encoding("flac", "flac", "s32"),
     "mp3": Encoding("mp3", "libmp3lame", "fltp"),
     "mp3-vbr": Encoding("mp3", "libmp3lame", "fltp", {"global_quality": "472", "flags": "+qscale"}),
-    "mp3-no-header": Encoding("mp3", "libmp3lame", "fltp", {"write_xing": "0", "id3v2_version": "0"}),
+    "mp3-no-header": Encoding("mp3", "libmp3lame", "fltp", {}, {"write_xing": "0", "id3v2_version": "0"}),
     "ogg": Encoding("ogg", "vorbis", "fltp", {"strict": "experimental"}),
     "opus": Encoding("ogg", "libopus", "flt"),
     "m4a": Encoding("ipod", "aac", "fltp"),
@@ -96,9 +97,9 @@ def encode(
     frame.sample_rate = sample_rate
     frame.pts, frame.time_base = 0, Fraction(1, sample_rate)  # without it the Vorbis encoder writes wrong granules
     target = io.BytesIO()
-    with av.open(target, "w", format=how.muxer, options=how.options) as container:
+    with av.open(target, "w", format=how.muxer, options=how.muxer_options) as container:
         container.metadata.update(metadata or {})
-        stream = container.add_stream(how.codec, rate=sample_rate, layout=layout, options=how.options)
+        stream = container.add_stream(how.codec, rate=sample_rate, layout=layout, options=how.codec_options)
         stream.codec_context.format = how.sample_format
         if bit_rate is not None:
             stream.bit_rate = bit_rate

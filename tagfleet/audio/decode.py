@@ -25,8 +25,8 @@ REASONS: Mapping[str, str] = MappingProxyType(
         "truncated": "much less audio than the header says",
         "too-large": "more bytes than DecodeLimits.max_size_bytes",
         "too-long": "longer than DecodeLimits.max_duration_s, by the header or while decoding",
-        "bad-sample-rate": "outside of the sample rates in DecodeLimits",
-        "bad-channels": "no channel, or more than DecodeLimits.max_channels",
+        "bad-sample-rate": "outside the sample rates of DecodeLimits",
+        "bad-channels": "more than DecodeLimits.max_channels",
         "changed-mid-stream": "sample rate or number of channels is not what the header says",
         "not-finite": "samples are NaN, infinite, or a million times full scale",
     }

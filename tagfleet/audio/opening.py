@@ -39,13 +39,15 @@ def audio_stream(file: InputContainer, limits: DecodeLimits) -> av.AudioStream:
     stream = file.streams.audio[0]
     if not stream.codec_context:  # PyAV leaves it out where FFmpeg has no decoder
         raise DecodeError("unsupported-codec", f"FFmpeg has no decoder for stream {stream.index}")
+    if not (stream.sample_rate and stream.channels):
+        raise DecodeError("corrupt", "the header gives no sample rate or no channels")
     if not limits.min_sample_rate <= stream.sample_rate <= limits.max_sample_rate:
         raise DecodeError(
             "bad-sample-rate",
             f"{stream.sample_rate} Hz; {limits.min_sample_rate} to {limits.max_sample_rate} Hz are taken",
         )
-    if not 1 <= stream.channels <= limits.max_channels:
-        raise DecodeError("bad-channels", f"{stream.channels} channels; 1 to {limits.max_channels} are taken")
+    if stream.channels > limits.max_channels:
+        raise DecodeError("bad-channels", f"{stream.channels} channels; at most {limits.max_channels} are taken")
     return stream
 
 

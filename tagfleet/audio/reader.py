@@ -109,8 +109,10 @@ class AudioReader:
         All have the header's rate and channels, and one sample format, or DecodeError("changed-mid-stream") is
         raised. Packets that the decoder refuses are skipped and counted in `n_refused`.
         """
-        if not self._at_start or start_s > PREROLL_S:
-            self._seek(max(0.0, start_s - PREROLL_S))
+        if start_s > PREROLL_S:
+            self._seek(start_s - PREROLL_S)
+        elif not self._at_start:
+            self._reopen()  # a seek to 0 lands behind AAC's priming packet and spoils the first 23 ms
         self.n_refused = 0
         place = round(start_s * self.sample_rate)
         kind = None
@@ -146,8 +148,11 @@ class AudioReader:
             self._file.seek(int(to_s / self._tick_s) + self._origin, stream=self._stream)
             self._at_start = False
         except av.FFmpegError:
-            self._file.close()
-            self._open()
+            self._reopen()
+
+    def _reopen(self) -> None:
+        self._file.close()
+        self._open()
 
     def _checked_duration(self, n_ticks: int) -> float:
         duration_s = float(n_ticks * self._tick_s)

@@ -65,6 +65,6 @@ def _section_lines(section: Section, header: str) -> list[str]:
         if isinstance(value, Section):
             inner += _section_lines(value, f"{header}.{name}" if header else name)
             continue
-        lines.append(f"# {field.description or ''}")
+        lines.append(f"# {' '.join((field.description or '').split())}")
         lines.append(f"# {name} = {json.dumps(value)}" if value is not None else f"# {name} =")
     return [*lines, "", *inner]

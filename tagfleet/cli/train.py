@@ -58,7 +58,7 @@ def run_training(session: Session, run_id: str, *, resume: bool, dry_run: bool =
         emit_facts({"run_id": run_id, **plan_training(tracks, labels, taxonomy, chosen.train)})
         return None
     say(f"Run {run_id}: features first, then {chosen.train.epochs} epochs …")
-    with progress("Making features", tracks.num_rows, quiet=session.quiet) as advance:
+    with progress("Making features", None, quiet=session.quiet) as advance:
         return train(
             session.root,
             tracks,

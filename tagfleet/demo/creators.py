@@ -67,5 +67,7 @@ CREATORS: tuple[Creator, ...] = (
     _creator("nagi", 3, 0.3, 0.35, 0.9, -66, 1.00, 0.92, likes="electric_piano", formats=("m4a",), sample_rate=44_100),
     _creator("fuyu", 6, 0.6, 0.45, 1.2, -74, 0.96, 0.75, likes="strings synth", formats=("mp3",), sample_rate=44_100),
     _creator("hina", -3, 0.0, 0.20, 0.5, -62, 1.03, 0.98, likes="organ guitar", formats=("mp3",), sample_rate=22_050),
-    _creator("asahi", 10, -0.5, 0.30, 0.7, -69, 1.02, 0.88, likes="piano synth", formats=("mp3", "ogg"), sample_rate=48_000),
+    _creator(
+        "asahi", 10, -0.5, 0.30, 0.7, -69, 1.02, 0.88, likes="piano synth", formats=("mp3", "ogg"), sample_rate=48_000
+    ),
 )

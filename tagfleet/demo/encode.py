@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 import av
 import numpy as np
@@ -33,8 +33,8 @@ def encode(waveform: Wave, sample_rate: int, format: Format, path: Path, metadat
     packed = not sample_format.endswith("p")
     with path.open("wb") as file, av.open(file, "w", format=container_format, options={"fflags": "+bitexact"}) as out:
         out.metadata.update(metadata)
-        stream = out.add_stream(codec, rate=sample_rate, layout="stereo", format=sample_format)
-        stream.codec_context.options = {"flags": "+bitexact"}
+        stream = cast(av.AudioStream, out.add_stream(codec, rate=sample_rate, layout="stereo", format=sample_format))
+        stream.codec_context.options = {"flags": "+bitexact", "compression_level": "7"}
         if bit_rate:
             stream.bit_rate = bit_rate
         for start in range(0, samples.shape[1], _BLOCK):

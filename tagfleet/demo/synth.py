@@ -58,7 +58,7 @@ def steady(
     return _read(np.append(period, period[0]).astype(np.float32), (phase % 1.0) * n_table)
 
 
-def _read(table: Wave, at: NDArray[np.float64]) -> Wave:
+def _read(table: Wave, at: NDArray[np.floating]) -> Wave:
     """`table` at fractional places, linearly interpolated."""
     place = at.astype(np.int32)
     share = (at - place).astype(np.float32)

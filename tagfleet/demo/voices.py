@@ -20,18 +20,19 @@ Drum = Literal["kick", "snare", "hat"]
 
 
 def piano(frequency: float, duration_s: float, sample_rate: int, brightness: float) -> Wave:
-    """A struck string: high harmonics are weaker and die earlier, low notes ring longer."""
+    """A string struck at an eighth of its length, which spares harmonics 8, 16, …; low notes ring longer."""
     k = harmonics_below(frequency, sample_rate)
-    hammer = k ** -(2.1 - 1.0 * brightness) * np.exp(-k * frequency / (2500 + 5000 * brightness))
-    decay_s = 1.6 * np.sqrt(220 / frequency) / (1 + 0.18 * k)
+    hammer = np.abs(np.sin(np.pi * k / 8)) * k ** -(1.3 - 0.6 * brightness)
+    decay_s = 1.8 * np.sqrt(220 / frequency) / (1 + 0.3 * k)
     wave = decaying(hammer, decay_s, frequency, duration_s, sample_rate)
     return enveloped(wave, sample_rate, attack_s=0.003, release_s=0.06)
 
 
 def guitar(frequency: float, duration_s: float, sample_rate: int, brightness: float) -> Wave:
-    """A plucked string: the loop's averaging filter loses cos(pi k f / 44100) of harmonic k in every period."""
+    """A plucked string on a body that rings at 220 Hz: in every period cos(pi k f / 44100) of harmonic k is left."""
     k = harmonics_below(frequency, sample_rate)
-    pick = np.abs(np.sin(np.pi * k * 0.17)) * k ** -(1.3 - 0.8 * brightness)
+    pick = np.abs(np.sin(np.pi * k * 0.17)) * k ** -(1.5 - 0.8 * brightness)
+    pick *= 1 + 3 / (1 + ((k * frequency - 220) / 80) ** 2)
     loop = np.clip(np.cos(np.pi * k * frequency / 44_100), 0.05, None) ** (1.6 - brightness) * 0.997
     wave = decaying(pick, -1 / (frequency * np.log(loop)), frequency, duration_s, sample_rate)
     return enveloped(wave, sample_rate, attack_s=0.001, release_s=0.03)
@@ -40,7 +41,7 @@ def guitar(frequency: float, duration_s: float, sample_rate: int, brightness: fl
 def electric_piano(frequency: float, duration_s: float, sample_rate: int, brightness: float) -> Wave:
     """A tine: nearly a sine, a bell-like harmonic that is soon gone, and a slow tremolo."""
     k = harmonics_below(frequency, sample_rate)
-    bell = 0.25 * brightness * np.exp(-0.5 * (k - 9) ** 2)
+    bell = (0.1 + 0.3 * brightness) * np.exp(-0.5 * (k - 9) ** 2)
     wave = decaying(k**-2.6 + bell, np.where(k > 4, 0.12, 1.1 / np.sqrt(k)), frequency, duration_s, sample_rate)
     t = np.arange(len(wave), dtype=np.float32) / sample_rate
     wave *= 1 + 0.35 * np.sin(2 * np.pi * 5.2 * t)
@@ -68,9 +69,10 @@ def organ(frequency: float, duration_s: float, sample_rate: int, brightness: flo
 
 
 def synth(frequency: float, duration_s: float, sample_rate: int, brightness: float) -> Wave:
-    """Three detuned sawtooths behind a steep low-pass."""
+    """Three detuned sawtooths behind a steep low-pass that resonates at its edge."""
     k = harmonics_below(frequency, sample_rate)
-    spectrum = 1 / k / (1 + (k * frequency / (1500 + 6000 * brightness)) ** 4)
+    place = k * frequency / (1000 + 4000 * brightness)
+    spectrum = 1 / k / np.sqrt((1 - place**2) ** 2 + (place / 4) ** 2)
     detuned = (steady(spectrum, frequency * 2 ** (c / 1200), duration_s, sample_rate) for c in (-9.0, 0.0, 8.0))
     return enveloped(np.sum(list(detuned), axis=0), sample_rate, attack_s=0.005, release_s=0.05)
 

@@ -32,6 +32,8 @@ def ray_cluster(config: RayConfig) -> Iterator[None]:
         if config.address:
             ray.init(address=config.address, log_to_driver=False, logging_level=logging.WARNING)
         else:
+            # Ray Data's actor pools make Ray's core print an error about itself at every start (ray issue 53727).
+            os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
             ray.init(
                 address="local",
                 num_cpus=config.n_cpus or usable_cpus(),

@@ -47,14 +47,16 @@ def make_features(
 ) -> pa.Table:
     """INDEX rows of `tracks`, after decoding those that have no features yet; what is stored is not decoded again.
 
-    A track that fails is a row with a reason and no frames. One whose bytes could not be had is tried again by the
-    next call. Files lie in an order that mixes creators, so that reading them one after the other nearly shuffles.
+    A track that fails is a row with a reason and no frames. One whose bytes could not be had is not stored: it is
+    tried again by the next call. Files lie in an order that mixes creators, so that reading them one after the
+    other nearly shuffles.
     advance: called with (tracks done, failed), totals of this call. Raises JobError when a stage itself fails.
     """
     import ray.data
 
-    folder = features_folder(audio)
-    todo = tracks.filter(pc.is_null(_places(tracks, read_index(root, audio))))
+    folder = features_folder(audio, config.max_track_s)
+    failures: dict[str, str] = {}
+    todo = tracks.filter(pc.is_null(_places(tracks, read_index(root, folder))))
     todo = todo.take(np.argsort([stable_seed(track_id) for track_id in todo["track_id"].to_pylist()]))
     if todo.num_rows:
         n = config.tracks_per_file
@@ -66,21 +68,21 @@ def make_features(
                 Storing(root=root, folder=folder), batch_size=None, batch_format="pyarrow", num_cpus=config.decode_cpus
             )
         )
-        done = failed = 0
+        done = 0
         stored: pa.Table
         try:
             for stored in made.iter_batches(batch_size=None, batch_format="pyarrow"):
                 done += stored.num_rows
-                failed += stored.num_rows - stored["error_reason"].null_count
-                advance(done, failed)
+                failures |= {row["track_id"]: row["error_reason"] for row in stored.to_pylist() if row["error_reason"]}
+                advance(done, len(failures))
         except ray.exceptions.RayError as error:
             raise JobError(f"making features stopped: {error}", hint="start again; finished files are kept") from error
-    return index_of(tracks, read_index(root, audio))
+    return index_of(tracks, read_index(root, folder), failures)
 
 
-def features_folder(audio: AudioConfig) -> str:
-    """Where the features of this audio path lie, relative to the root."""
-    return f"features/{audio.feature_digest}"
+def features_folder(audio: AudioConfig, max_track_s: float) -> str:
+    """Where the features of this audio path and length lie, relative to the root."""
+    return f"features/{audio.feature_digest}-{max_track_s:g}s"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,17 +129,19 @@ class Storing:
     folder: str
 
     def __call__(self, features: pa.Table) -> pa.Table:
-        """`track_id` and `error_reason` of what was stored."""
-        data = io.BytesIO()
-        # Log-mels hardly compress, and their min and max tell nothing.
-        pq.write_table(features, data, compression={"log_mel": "none"}, write_statistics=["track_id"])
-        self.root.write(f"{self.folder}/part-{uuid.uuid4().hex}.parquet", data.getvalue())
+        """`track_id` and `error_reason` of all; a failed fetch says nothing of the track and is not stored."""
+        fetched = features.filter(pc.is_valid(features["audio_fingerprint"]))
+        if fetched.num_rows:
+            data = io.BytesIO()
+            # Log-mels hardly compress, and their min and max tell nothing.
+            pq.write_table(fetched, data, compression={"log_mel": "none"}, write_statistics=["track_id"])
+            self.root.write(f"{self.folder}/part-{uuid.uuid4().hex}.parquet", data.getvalue())
         return features.select(["track_id", "error_reason"])
 
 
-def read_index(root: Storage, audio: AudioConfig) -> pa.Table:
-    """INDEX rows of everything stored for this audio path; reads the small columns only."""
-    keys = sorted(info.key for info in root.list(features_folder(audio)) if info.key.endswith(".parquet"))
+def read_index(root: Storage, folder: str) -> pa.Table:
+    """INDEX rows of everything stored in a features folder; reads the small columns only."""
+    keys = sorted(info.key for info in root.list(folder) if info.key.endswith(".parquet"))
     if not keys:
         return INDEX.empty_table()
     filesystem, base = root.arrow_filesystem()
@@ -153,12 +157,12 @@ def read_index(root: Storage, audio: AudioConfig) -> pa.Table:
     return pa.table([*table.select(small).columns, files.take(names.indices), row], schema=INDEX)
 
 
-def index_of(tracks: pa.Table, index: pa.Table) -> pa.Table:
-    """The INDEX rows of `tracks`, in their order; a track without features has reason `fetch` and no frames."""
+def index_of(tracks: pa.Table, index: pa.Table, failures: Mapping[str, str]) -> pa.Table:
+    """The INDEX rows of `tracks`, in their order; one that has none gets no frames and its reason from `failures`."""
     found = index.take(_places(tracks, index))
     columns = {name: found[name] for name in INDEX.names} | {"track_id": tracks["track_id"]}
-    missing = pc.is_null(found["track_id"])
-    columns["error_reason"] = pc.if_else(missing, "fetch", found["error_reason"])
+    reasons = pa.array([failures.get(track_id) for track_id in tracks["track_id"].to_pylist()], pa.string())
+    columns["error_reason"] = pc.coalesce(found["error_reason"], reasons)
     columns["n_frames"] = pc.fill_null(found["n_frames"], 0)
     columns["file"] = pc.fill_null(found["file"], "")
     columns["row"] = pc.fill_null(found["row"], 0)
@@ -168,14 +172,12 @@ def index_of(tracks: pa.Table, index: pa.Table) -> pa.Table:
 def _places(tracks: pa.Table, index: pa.Table) -> pa.Array:
     """Per track, the place of its row in `index`, null where there is none of the same audio.
 
-    A track whose etag the catalogue does not know takes what there is. Rows without fingerprint are failed fetches.
+    A track whose etag the catalogue does not know takes what there is.
     """
     by_audio: dict[tuple[str, str | None], int] = {}
     keys = zip(index["track_id"].to_pylist(), index["audio_fingerprint"].to_pylist(), strict=True)
     for place, (track_id, audio_fingerprint) in enumerate(keys):
-        if audio_fingerprint is not None:
-            by_audio[track_id, audio_fingerprint] = place
-            by_audio[track_id, None] = place
+        by_audio[track_id, audio_fingerprint] = by_audio[track_id, None] = place
     wanted = (
         (track_id, None if etag is None else fingerprint(etag, size))
         for track_id, etag, size in zip(

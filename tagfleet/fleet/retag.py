@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
 
+import pyarrow as pa
+
 from tagfleet.audio.config import AudioConfig, DecodeLimits
 from tagfleet.errors import ConflictError, DigestMismatch, JobError, TooManyFailures
 from tagfleet.fleet.cluster import ray_cluster
@@ -178,6 +180,7 @@ def tag_tracks(
         )
     )
     try:
+        table: pa.Table
         for table in written.iter_batches(batch_size=None, batch_format="pyarrow"):
             yield from (PartFile(**row) for row in table.to_pylist())
     except ray.exceptions.RayError as error:
@@ -210,9 +213,10 @@ def check_failures(parts: list[PartFile], config: RetagConfig) -> None:
 
 def root_cause(error: BaseException) -> str:
     """The innermost exception's type and text, in one line: Ray wraps what a stage raised several times."""
-    while (inner := getattr(error, "cause", None) or error.__cause__) is not None:
+    # Ray Data raises what happened "from" an empty exception of its own: causes without text tell nothing.
+    while (inner := getattr(error, "cause", None) or error.__cause__) is not None and str(inner).strip():
         error = inner
-    return f"{type(error).__name__}: {str(error).strip().splitlines()[-1] if str(error).strip() else 'no message'}"
+    return str(error).strip().splitlines()[-1]
 
 
 def check_audio(tagger: Tagger, wanted: AudioConfig) -> None:

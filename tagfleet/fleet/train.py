@@ -108,6 +108,15 @@ def train(
     return result
 
 
+def plan_training(tracks: pa.Table, labels: pa.Table, taxonomy: Taxonomy, config: TrainConfig) -> dict[str, int]:
+    """What `train` would do: labelled tracks per split, and optimiser steps. Refuses as `train` would."""
+    examples = make_examples(tracks, labels, taxonomy)
+    check_sizes(examples, config)
+    check_splits(examples, labels, taxonomy)
+    sizes = {f"n_{split}": rows_of(examples, split).num_rows for split in SPLITS}
+    return {**sizes, "epochs": config.epochs, "steps": config.epochs * max(1, sizes["n_train"] // config.batch_size)}
+
+
 def rows_of(examples: pa.Table, split: str) -> pa.Table:
     """The EXAMPLES rows of one split."""
     return examples.filter(pc.equal(examples["split"], split))

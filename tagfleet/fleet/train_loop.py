@@ -58,7 +58,7 @@ def train_worker(job: WorkerJob) -> None:
     recipe = job.recipe
     torch.set_num_threads(max(1, int(recipe.train.cpus_per_worker)))
     torch.manual_seed(recipe.train.seed)
-    net = TagNet(recipe.network, n_labels(recipe.taxonomy))
+    net = TagNet(recipe.network, n_labels(recipe.taxonomy)).to(memory_format=torch.channels_last)
     model = ray.train.torch.prepare_model(net)
     optimiser = torch.optim.AdamW(
         net.parameters(), lr=recipe.train.learning_rate, weight_decay=recipe.train.weight_decay
@@ -103,7 +103,7 @@ def train_epoch(model: nn.Module, progress: Progress, job: WorkerJob, epoch: int
         loss = torch.stack(list(masked_loss(model(log_mel), targets, exclusive).values())).sum()
         if not torch.isfinite(loss):
             raise JobError(
-                f"the loss is {float(loss)} in epoch {epoch}, at tracks {', '.join(track_ids)}",
+                f"the loss is {loss.item()} in epoch {epoch}, at tracks {', '.join(track_ids)}",
                 hint="listen to these tracks, or lower train.learning_rate; the last checkpoint is kept",
             )
         loss.backward()  # type: ignore[no-untyped-call]  # torch gives it no types

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from tagfleet.labels.matching import Match, Matcher
-from tagfleet.labels.taxonomy import LabelSet, Taxonomy
+from tagfleet.labels.taxonomy import Taxonomy
 from tagfleet.schemas import LABELS
 
 
@@ -31,6 +32,7 @@ class LabelBuild:
 def build_labels(tracks: pa.Table, taxonomy: Taxonomy) -> LabelBuild:
     """Match the tags of TRACKS rows. On an exclusive axis the first tag wins, and the conflict is counted."""
     matcher = Matcher(taxonomy)
+    version = taxonomy.version  # a digest over all of it: once, not per track
     exclusive = {axis.axis for axis in taxonomy.axes if axis.exclusive}
     rows: list[dict[str, object]] = []
     known: Counter[str] = Counter()
@@ -44,7 +46,7 @@ def build_labels(tracks: pa.Table, taxonomy: Taxonomy) -> LabelBuild:
             if axis in exclusive and len(matches) > 1:
                 conflicts[axis] += 1
                 del matches[1:]
-            rows.extend({"track_id": track_id, "taxonomy_version": taxonomy.version, **vars(m)} for m in matches)
+            rows.extend({"track_id": track_id, "taxonomy_version": version, **vars(m)} for m in matches)
     labels = pa.Table.from_pylist(rows, schema=LABELS)
     counted = Counter(zip(labels["axis"].to_pylist(), labels["label"].to_pylist(), strict=True))
     return LabelBuild(
@@ -56,20 +58,19 @@ def build_labels(tracks: pa.Table, taxonomy: Taxonomy) -> LabelBuild:
 
 
 def encode_targets(labels: pa.Table, taxonomy: Taxonomy, track_ids: Sequence[str]) -> dict[str, NDArray[np.float32]]:
-    """Per axis a (n_tracks, n_labels) matrix of 0 and 1; a row of NaN where the axis is unknown (masked)."""
-    place = {track_id: n for n, track_id in enumerate(track_ids)}
-    targets = {axis.axis: _unknown(len(track_ids), axis) for axis in taxonomy.axes}
-    column = {(a.axis, label.id): n for a in taxonomy.axes for n, label in enumerate(a.labels)}
-    for track_id, axis, label in zip(
-        *(labels[name].to_pylist() for name in ("track_id", "axis", "label")), strict=True
-    ):
-        row, at = place.get(track_id), column.get((axis, label))
-        if row is None or at is None:
-            continue
-        targets[axis][row] = np.nan_to_num(targets[axis][row], nan=0.0)
-        targets[axis][row, at] = 1.0
+    """Per axis a (n_tracks, n_labels) matrix of 0 and 1; a row of NaN where the axis is unknown (masked).
+
+    Rows are those of `track_ids`, which must differ, columns the labels in the taxonomy's order. Labels of other
+    tracks, or that the taxonomy no longer has, are left out.
+    """
+    rows = pc.index_in(labels["track_id"], pa.array(track_ids, pa.string()))
+    targets = {}
+    for axis in taxonomy.axes:
+        columns = pc.index_in(labels["label"], pa.array([label.id for label in axis.labels], pa.string()))
+        here = pc.and_(pc.equal(labels["axis"], axis.axis), pc.and_(pc.is_valid(rows), pc.is_valid(columns)))
+        row, column = rows.filter(here).to_numpy(), columns.filter(here).to_numpy()
+        matrix = np.full((len(track_ids), len(axis.labels)), np.nan, dtype=np.float32)
+        matrix[row] = 0.0
+        matrix[row, column] = 1.0
+        targets[axis.axis] = matrix
     return targets
-
-
-def _unknown(n_tracks: int, axis: LabelSet) -> NDArray[np.float32]:
-    return np.full((n_tracks, len(axis.labels)), np.nan, dtype=np.float32)

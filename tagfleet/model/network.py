@@ -64,7 +64,7 @@ class TagNet(nn.Module):
 def for_inference(net: TagNet) -> TagNet:
     """A copy of `net` that only tags: batch norms folded into the layers before them, channels last, no gradients.
 
-    Logits agree with `net.eval()` up to rounding; a forward costs about half. The input norm stays: behind it the
+    Logits agree with `net.eval()` up to rounding; a forward costs a quarter less. The input norm stays: behind it the
     zero padding of the first convolution means the mean level, which no folded weight can express.
     """
     net = copy.deepcopy(net).eval().requires_grad_(False)

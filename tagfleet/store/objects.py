@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
@@ -18,6 +20,8 @@ from tagfleet.store.s3 import arrow_s3, bucket_and_key, delta_options, error_cod
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
+
+_TEMPORARY = re.compile(r"\..*\.[0-9a-f]{16}\.tmp", re.DOTALL)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +91,11 @@ class Storage:
                 s3_client(self.config).put_object(Bucket=bucket, Key=name, Body=data)
             return
         temporary = _written_beside(uri, data)
-        temporary.replace(uri)
+        try:
+            temporary.replace(uri)
+        except OSError as error:
+            temporary.unlink()
+            raise StorageError(f"cannot write {uri}: {error.strerror}") from error
 
     def create(self, key: str, data: bytes) -> bool:
         """Put the object unless there is one; False when there is. Of several at once exactly one gets True."""
@@ -224,9 +232,10 @@ def local_info(path: Path, key: str) -> ObjectInfo:
 
 
 def _list_local(folder: Path) -> Iterator[ObjectInfo]:
-    for path in sorted(folder.rglob("*")):
-        if path.is_file():
-            yield local_info(path, path.relative_to(folder).as_posix())
+    # What another process is just writing is not there yet.
+    files = (path for path in folder.rglob("*") if path.is_file() and not _TEMPORARY.fullmatch(path.name))
+    for key, path in sorted((path.relative_to(folder).as_posix(), path) for path in files):
+        yield local_info(path, key)
 
 
 def _written_beside(uri: str, data: bytes) -> Path:
@@ -240,6 +249,7 @@ def _written_beside(uri: str, data: bytes) -> Path:
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
         raise StorageError(f"cannot write {uri}: {error.strerror}", hint="check the disk and the rights") from error
     return temporary

@@ -21,6 +21,7 @@ from tagfleet.errors import CountsError, StorageError, UsageError
 from tagfleet.schemas import LINEAGE, PREDICTIONS, conform
 from tagfleet.store.config import StorageConfig
 from tagfleet.store.objects import Storage
+from tagfleet.store.s3 import arrow_errors
 from tagfleet.store.tables import DataFile, Table
 
 KEY = "predictions"
@@ -75,19 +76,24 @@ def id_checksum(ids: pa.Array | pa.ChunkedArray) -> int:
 def write_part(root: Storage, rows: pa.Table, run_id: str) -> PartFile:
     """Write PREDICTIONS rows as one Parquet file beside the table's others; no reader sees it before a commit."""
     rows = conform(rows, PREDICTIONS)
-    data = io.BytesIO()
-    pq.write_table(rows, data, compression="zstd")
+    data = _parquet(rows)
     # ASCII only: the table's log percent-encodes other names, and they would not be found again.
     path = f"part-{re.sub('[^A-Za-z0-9._-]', '_', run_id)[:80]}-{uuid.uuid4().hex}.parquet"
-    root.write(f"{KEY}/{path}", data.getvalue())
+    root.write(f"{KEY}/{path}", data)
     failed = rows.filter(pc.equal(rows["status"], "failed")).select(["error_stage", "error_reason"])
     return PartFile(
         path=path,
-        size_bytes=data.getbuffer().nbytes,
+        size_bytes=len(data),
         n_rows=rows.num_rows,
         failures=[f"{row['error_stage']}/{row['error_reason']}" for row in failed.to_pylist()],
         id_checksum=id_checksum(rows["track_id"]),
     )
+
+
+def _parquet(rows: pa.Table) -> bytes:
+    data = io.BytesIO()
+    pq.write_table(rows, data, compression="zstd")
+    return data.getvalue()
 
 
 class Predictions:
@@ -171,13 +177,16 @@ class Predictions:
             n_base += file.n_rows
             if not len(touched):
                 continue
-            gone = pc.is_in(pq.read_table(path, columns=["track_id"], filesystem=filesystem)["track_id"], touched)
+            with arrow_errors(path):
+                ids = pq.read_table(path, columns=["track_id"], filesystem=filesystem)["track_id"]
+            gone = pc.is_in(ids, touched)
             n = pc.sum(gone).as_py() or 0
             if n:
                 n_gone += n
                 removed.append(file)
                 if n < file.n_rows:
-                    rows = pq.read_table(path, filesystem=filesystem)
+                    with arrow_errors(path):
+                        rows = pq.read_table(path, filesystem=filesystem)
                     kept.append(write_part(self.root, rows.filter(pc.invert(gone)), run_id))
         return kept, removed, n_gone, n_base
 
@@ -208,17 +217,18 @@ class Predictions:
             "threads": 1,
         }
         with duckdb.connect(":memory:", config=settings) as connection:
-            connection.execute("SET lock_configuration = true")
+            connection.execute("SET TimeZone = 'UTC'; SET lock_configuration = true")
             try:
                 found = connection.from_arrow(rows).filter(where).order("track_id")
                 found = found.limit(limit) if limit is not None else found
                 names = ", ".join(f'"{name}"' for name in columns)
-                return found.project(names).to_arrow_table()
+                answer = found.project(names).to_arrow_table()
             except duckdb.Error as error:
                 raise UsageError(
                     f"cannot answer {where!r}: {str(error).splitlines()[0]}",
-                    hint=f"a SQL condition over {', '.join(PREDICTIONS.names)}",
+                    hint=f"a SQL condition over {', '.join(PREDICTIONS.names)}; times are UTC",
                 ) from error
+        return conform(answer, pa.schema([PREDICTIONS.field(name) for name in columns]))
 
     def export_parquet(self, target: str, config: StorageConfig, version: int | None = None) -> Export:
         """Write one version as a clean folder of Parquet files below `target`, then move `latest.json`, last.
@@ -228,11 +238,13 @@ class Predictions:
         """
         version = self.table.version() if version is None else version
         rows = self.table.dataset(version)
+        with arrow_errors(self.root.uri(KEY)):
+            n_rows = rows.count_rows()
         out = Storage(target, config)
         export = Export(
             version=version,
             path=f"snapshot-v{version:06d}",
-            n_rows=rows.count_rows(),
+            n_rows=n_rows,
             table_id=self.table.id(),
             exported_at=datetime.now(UTC).isoformat(timespec="seconds"),
         )
@@ -244,22 +256,27 @@ class Predictions:
                 )
             if last.version == version:
                 return last
-        self._write_snapshot(rows, out, export.path)
+        if n_rows:
+            self._write_snapshot(rows, out, export.path)
+        else:
+            # Arrow would write no file, and readers would find no folder.
+            out.write(f"{export.path}/part-0.parquet", _parquet(PREDICTIONS.empty_table()))
         out.write("latest.json", json.dumps(asdict(export), indent=2).encode())
         return export
 
     @staticmethod
     def _write_snapshot(rows: ds.Dataset, out: Storage, folder: str) -> None:
         filesystem, base = out.arrow_filesystem()
-        ds.write_dataset(
-            rows,
-            f"{base}/{folder}",
-            schema=PREDICTIONS,
-            filesystem=filesystem,
-            format="parquet",
-            basename_template="part-{i}.parquet",
-            max_rows_per_file=ROWS_PER_EXPORT_FILE,
-            max_rows_per_group=min(ROWS_PER_EXPORT_FILE, 100_000),
-            existing_data_behavior="delete_matching",
-            use_threads=False,
-        )
+        with arrow_errors(out.uri(folder)):
+            ds.write_dataset(
+                rows,
+                f"{base}/{folder}",
+                schema=PREDICTIONS,
+                filesystem=filesystem,
+                format="parquet",
+                basename_template="part-{i}.parquet",
+                max_rows_per_file=ROWS_PER_EXPORT_FILE,
+                max_rows_per_group=min(ROWS_PER_EXPORT_FILE, 100_000),
+                existing_data_behavior="delete_matching",
+                use_threads=False,
+            )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -13,11 +13,14 @@ from tagfleet.errors import NotFoundError, StorageError
 from tagfleet.store.config import StorageConfig
 
 if TYPE_CHECKING:
+    from boto3 import Session
     from mypy_boto3_s3 import S3Client
     from pyarrow.fs import S3FileSystem
 
 NOT_FOUND = frozenset(("404", "NoSuchKey", "NoSuchBucket", "NotFound"))
 FORBIDDEN = frozenset(("403", "AccessDenied", "Forbidden", "SignatureDoesNotMatch", "InvalidAccessKeyId"))
+
+_NO_CREDENTIALS_HINT = "set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
 
 # Many S3-compatible servers know only the checksums that the protocol requires; Arrow's AWS SDK reads this at start.
 os.environ.setdefault("AWS_REQUEST_CHECKSUM_CALCULATION", "when_required")
@@ -57,12 +60,18 @@ def s3_client(config: StorageConfig) -> S3Client:
     return _client(endpoint(config), region(config))
 
 
+@cache
+def _session() -> Session:
+    import boto3
+
+    return boto3.Session()
+
+
 @lru_cache(maxsize=4)
 def _client(endpoint_url: str | None, region_name: str) -> S3Client:
-    import boto3
     from botocore.config import Config
 
-    return boto3.client(
+    return _session().client(
         "s3",
         endpoint_url=endpoint_url,
         region_name=region_name,
@@ -94,8 +103,17 @@ def _arrow(endpoint_url: str | None, region_name: str) -> S3FileSystem:
 
 
 def delta_options(config: StorageConfig) -> dict[str, str]:
-    """What the deltalake package must be told; it finds credentials by itself."""
-    options = {"AWS_REGION": region(config)}
+    """What the deltalake package must be told of the server; StorageError without credentials.
+
+    They are boto3's: deltalake's own search for them knows no AWS_PROFILE.
+    """
+    options = {"AWS_REGION": region(config), "connect_timeout": "5s", "max_retries": "4", "retry_timeout": "60s"}
+    found = _session().get_credentials()
+    credentials = found.get_frozen_credentials() if found else None
+    if credentials is None or credentials.access_key is None or credentials.secret_key is None:
+        raise StorageError("no AWS credentials", hint=_NO_CREDENTIALS_HINT)
+    options |= {"AWS_ACCESS_KEY_ID": credentials.access_key, "AWS_SECRET_ACCESS_KEY": credentials.secret_key}
+    options |= {"AWS_SESSION_TOKEN": credentials.token} if credentials.token else {}
     if url := endpoint(config):
         options |= {"AWS_ENDPOINT_URL": url, "AWS_VIRTUAL_HOSTED_STYLE_REQUEST": "false"}
         options |= {"AWS_ALLOW_HTTP": "true"} if url.startswith("http://") else {}
@@ -121,12 +139,21 @@ def s3_errors(uri: str) -> Iterator[None]:
             ) from error
         raise StorageError(f"{uri}: the server answered {code}") from error
     except NoCredentialsError as error:
-        raise StorageError(
-            f"no credentials for {uri}", hint="set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
-        ) from error
+        raise StorageError(f"no AWS credentials for {uri}", hint=_NO_CREDENTIALS_HINT) from error
     except BotoCoreError as error:
         raise StorageError(
             f"{uri} cannot be reached: {type(error).__name__}", hint="check storage.endpoint_url and the network"
+        ) from error
+
+
+@contextmanager
+def arrow_errors(uri: str) -> Iterator[None]:
+    """Turn what Arrow raises while it reads or writes files below `uri` into StorageError."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(
+            f"{uri}: {str(error).splitlines()[0]}", hint="check the disk or bucket, the rights and the network"
         ) from error
 
 

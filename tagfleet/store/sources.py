@@ -111,7 +111,7 @@ def _open_local(uri: str, max_bytes: int) -> Opened:
 
 
 def _open_remote(uri: str, config: StorageConfig, max_bytes: int) -> Opened:
-    from botocore.exceptions import BotoCoreError, ClientError
+    from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, ParamValidationError
 
     try:
         bucket, key = bucket_and_key(uri)
@@ -126,8 +126,10 @@ def _open_remote(uri: str, config: StorageConfig, max_bytes: int) -> Opened:
         code = error_code(error)
         reason = "not-found" if code in NOT_FOUND else "forbidden" if code in FORBIDDEN else "unreachable"
         raise FetchError(reason, f"{uri}: the server answered {code}") from error
-    except StorageError as error:
-        raise FetchError("unsupported-uri", error.message) from error
+    except (StorageError, ParamValidationError, UnicodeEncodeError) as error:
+        raise FetchError("unsupported-uri", f"{uri!r} names no object of a bucket") from error
+    except NoCredentialsError as error:
+        raise FetchError("forbidden", f"{uri}: there are no AWS credentials") from error
     except (BotoCoreError, OSError) as error:
         raise FetchError("unreachable", f"{uri} cannot be reached: {type(error).__name__}") from error
     file: BinaryIO
@@ -162,11 +164,20 @@ class _RangedObject(io.RawIOBase):
         return self._position
 
     def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]  # typeshed's WriteableBuffer
+        data = self._next(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def readall(self) -> bytes:
+        # The inherited one asks for 8 KiB at a time.
+        return self._next(self._size)
+
+    def _next(self, n_bytes: int) -> bytes:
         from botocore.exceptions import BotoCoreError, ClientError
 
-        last = min(self._position + len(buffer), self._size) - 1
+        last = min(self._position + n_bytes, self._size) - 1
         if last < self._position:
-            return 0
+            return b""
         try:
             answer = self._client.get_object(
                 Bucket=self._bucket, Key=self._key, IfMatch=self._etag, Range=f"bytes={self._position}-{last}"
@@ -174,9 +185,8 @@ class _RangedObject(io.RawIOBase):
             data = answer["Body"].read()
         except (BotoCoreError, ClientError, OSError) as error:
             raise FetchError("unreachable", f"{self._uri} broke off at byte {self._position}") from error
-        buffer[: len(data)] = data
         self._position += len(data)
-        return len(data)
+        return data
 
 
 def _too_large(uri: str, size: int, max_bytes: int) -> FetchError:

@@ -6,6 +6,7 @@ that carries a run id records it as an application transaction in the same commi
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ import pyarrow.dataset as ds
 
 from tagfleet.errors import ConflictError, NotFoundError, StorageError, TagfleetError
 from tagfleet.store.objects import Storage
+from tagfleet.store.s3 import arrow_errors
 
 if TYPE_CHECKING:
     from deltalake import CommitProperties, DeltaTable
@@ -52,8 +54,12 @@ class Table:
     def exists(self) -> bool:
         """Whether anything was ever committed."""
         from deltalake import DeltaTable
+        from deltalake.exceptions import DeltaError
 
-        return bool(DeltaTable.is_deltatable(self.root.delta_uri(self.key), self.root.delta_options()))
+        try:
+            return bool(DeltaTable.is_deltatable(self.root.delta_uri(self.key), self.root.delta_options()))
+        except (DeltaError, OSError) as error:
+            raise self._failure(error) from error
 
     def version(self) -> int:
         """The latest version; NotFoundError when there is no table."""
@@ -75,7 +81,9 @@ class Table:
         for name, value in (where or {}).items():
             equal = ds.field(name) == value
             condition = equal if condition is None else condition & equal
-        return self.dataset(version).to_table(columns=list(columns) if columns else None, filter=condition)
+        rows = self.dataset(version)
+        with arrow_errors(self.root.uri(self.key)):
+            return rows.to_table(columns=list(columns) if columns else None, filter=condition)
 
     def files(self, version: int) -> list[DataFile]:
         """The data files of one version."""
@@ -85,17 +93,28 @@ class Table:
         return sorted((DataFile(path=p, size_bytes=s, n_rows=n) for p, s, n in rows), key=lambda file: file.path)
 
     def history(self, limit: int | None = None) -> list[Version]:
-        """Commits, the latest first."""
-        return [
-            Version(
-                version=int(entry["version"]),
-                committed_at=datetime.fromtimestamp(entry["timestamp"] / 1000, UTC),
-                operation=str(entry["operation"]).lower(),
-                run_id=entry.get("run_id"),
-                note=entry.get("note"),
+        """Commits, the latest first, as far back as the log is kept."""
+        latest = self.version()
+        oldest = 0 if limit is None else max(0, latest - limit + 1)
+        versions = []
+        for version in range(latest, oldest - 1, -1):
+            try:
+                # deltalake's own history() is empty below a root whose name holds # or ?.
+                commit = self.root.read(f"{self.key}/_delta_log/{version:020d}.json")
+            except NotFoundError:
+                break
+            actions = (json.loads(line) for line in commit.splitlines())
+            entry = next(action["commitInfo"] for action in actions if "commitInfo" in action)
+            versions.append(
+                Version(
+                    version=version,
+                    committed_at=datetime.fromtimestamp(entry["timestamp"] / 1000, UTC),
+                    operation=str(entry["operation"]).lower(),
+                    run_id=entry.get("run_id"),
+                    note=entry.get("note"),
+                )
             )
-            for entry in self._open().history(limit)
-        ]
+        return versions
 
     def replace(self, rows: pa.Table, *, note: str) -> int:
         """Put `rows` in the place of all rows, in one commit; the schema may change. Returns the new version.
@@ -120,14 +139,18 @@ class Table:
 
     def create(self, schema: pa.Schema) -> None:
         """Make the empty table unless there is one."""
-        from deltalake import DeltaTable
+        from deltalake import CommitProperties, DeltaTable
         from deltalake.exceptions import DeltaError
 
         if self.exists():
             return
         try:
             DeltaTable.create(
-                self.root.delta_uri(self.key), schema, mode="ignore", storage_options=self.root.delta_options()
+                self.root.delta_uri(self.key),
+                schema,
+                storage_options=self.root.delta_options(),
+                # With retries, the second of two at once would give the table a new id.
+                commit_properties=CommitProperties(max_commit_retries=0),
             )
         except (DeltaError, OSError) as error:
             if not self.exists():  # else another writer made it at the same moment
@@ -224,6 +247,9 @@ class Table:
 
         if isinstance(error, CommitFailedError):
             return ConflictError(f"another writer committed to {self.key} first; nothing was written", hint="try again")
+        if self.root.remote:
+            # deltalake says little of what went wrong with the server: a plain request says it in our words.
+            next(self.root.list(self.key), None)
         text = str(error).strip().splitlines()
         return StorageError(
             f"{self.root.uri(self.key)}: {text[0] if text else type(error).__name__}",

@@ -80,4 +80,4 @@ def test_every_id_of_either_side_is_accounted_for_once(now, before):
     catalog = tracks(*((i, f"/{i}", "e", 1) for i in sorted(now)))
     last = snapshot(*((i, f"/{i}", "e:1") for i in sorted(before)))
     work = reasons(make_work(catalog, last, NOW, "stale"))
-    assert work == {i: "new" for i in now - before} | {i: REMOVED for i in before - now}
+    assert work == dict.fromkeys(now - before, "new") | dict.fromkeys(before - now, REMOVED)

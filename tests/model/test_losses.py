@@ -43,7 +43,7 @@ def test_an_axis_of_which_nothing_is_known_gives_zero_and_a_gradient_of_zeros():
     targets = {"genre": torch.full((2, 3), NAN), "instrument": torch.full((2, 2), NAN)}
     losses = masked_loss(logits, targets, EXCLUSIVE)
     sum(losses.values()).backward()
-    assert [float(x) for x in losses.values()] == [0.0, 0.0]
+    assert [x.item() for x in losses.values()] == [0.0, 0.0]
     assert torch.equal(logits["genre"].grad, torch.zeros(2, 3))
     assert torch.equal(logits["instrument"].grad, torch.zeros(2, 2))
 

@@ -1,0 +1,61 @@
+"""Our path under Ray Data: what starting costs, and what goes through once it runs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from benchmarks.stopwatch import ProcessTree
+from benchmarks.tracks import BenchTrack
+from benchmarks.work import MODEL, RUN_ID, load_tagger, plan_rows
+from tagfleet.audio.config import DecodeLimits
+from tagfleet.fleet.cluster import ray_cluster
+from tagfleet.fleet.plan import Plan, utc_now
+from tagfleet.fleet.resources import RayConfig, RetagConfig
+from tagfleet.fleet.retag import tag_tracks
+from tagfleet.store.objects import Storage
+
+N_CPUS = 2
+
+
+def three_runs(root: Storage, tracks: Sequence[BenchTrack], n_rounds: int) -> dict[str, Any]:
+    """Wall and CPU seconds of three runs in one Ray: all tracks, all again, and all `n_rounds` times over.
+
+    The second and the third share the same fixed cost, so their difference is the throughput without start-up.
+    """
+    with ProcessTree() as tree:
+        before = time.monotonic()
+        with ray_cluster(RayConfig(n_cpus=N_CPUS)):
+            started = {"wall_s": time.monotonic() - before, "cpu_s": tree.cpu_s()}
+            first, again = (_run(root, tracks, tree) for _ in range(2))
+            long = _run(root, list(tracks) * n_rounds, tree)
+        workers = [process for process in tree.seen.values() if process.name.startswith("ray::")]
+    peaks: dict[str, float] = {}
+    for worker in workers:
+        peaks[worker.name] = max(round(worker.peak_mb), peaks.get(worker.name, 0))
+    return {"start": started, "first": first, "again": again, "long": long, "worker_peaks_mb": peaks}
+
+
+def _run(root: Storage, tracks: Sequence[BenchTrack], tree: ProcessTree) -> dict[str, float]:
+    tagger = load_tagger(root)
+    plan = Plan(
+        run_id=RUN_ID,
+        model=MODEL,
+        model_id=tagger.model_id,
+        catalog_version=0,
+        base_version=None,
+        n_catalog=len(tracks),
+        planned_at=utc_now(),
+        reasons={},
+        work=plan_rows(tracks),
+    )
+    wall, cpu = time.monotonic(), tree.cpu_s()
+    parts = list(tag_tracks(root, plan, tagger.audio, DecodeLimits(), RetagConfig()))
+    if sum(part.n_rows - len(part.failures) for part in parts) != len(tracks):
+        raise SystemExit("tracks failed, so nothing was measured")
+    return {
+        "wall_s": time.monotonic() - wall,
+        "cpu_s": tree.cpu_s() - cpu,
+        "audio_s": sum(track.duration_s for track in tracks),
+    }

@@ -1,1 +1,0 @@
-"""Thin programs that run on a cluster: `python -m jobs.<name>`."""

@@ -1,0 +1,5 @@
+"""`python -m tagfleet`."""
+
+from tagfleet.cli.main import run
+
+run()

@@ -1,0 +1,96 @@
+import numpy as np
+import pytest
+import torch
+import torchaudio
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tagfleet.audio.config import AudioConfig, LogMelConfig
+from tagfleet.audio.logmel import LogMel
+from tests import signals
+
+CONFIG = LogMelConfig()
+RATE = CONFIG.sample_rate
+
+
+def mel(hz: float) -> float:
+    """HTK's mel scale."""
+    return 2595 * np.log10(1 + hz / 700)
+
+
+def band_edges_hz(band: int) -> tuple[float, float]:
+    step = (mel(CONFIG.f_max) - mel(CONFIG.f_min)) / (CONFIG.n_mels + 1)
+    low, high = (mel(CONFIG.f_min) + step * k for k in (band, band + 2))
+    return 700 * (10 ** (low / 2595) - 1), 700 * (10 ** (high / 2595) - 1)
+
+
+def log_mel(waveform: np.ndarray) -> torch.Tensor:
+    return LogMel(CONFIG)(torch.from_numpy(waveform))
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.floats(400, 7_800))
+def test_a_tone_lights_the_band_that_holds_it(frequency):
+    loudest = log_mel(signals.tone(frequency, 1.0, RATE)).mean(dim=-1).argmax().item()
+    low, high = band_edges_hz(loudest)
+    assert low <= frequency <= high
+
+
+def test_a4_lights_the_band_that_holds_440_hz():
+    low, high = band_edges_hz(log_mel(signals.tone(440, 1.0, RATE)).mean(dim=-1).argmax().item())
+    assert low <= 440 <= high
+
+
+def test_a_chord_lights_a_band_for_each_of_its_tones():
+    levels = log_mel(signals.chord((440, 1_760, 5_000), 1.0, RATE)).mean(dim=-1)
+    peaks = [k for k in range(1, 95) if levels[k] >= levels[k - 1 : k + 2].max() and levels[k] > levels.max() - 20]
+    for frequency in (440, 1_760, 5_000):
+        assert any(low <= frequency <= high for low, high in map(band_edges_hz, peaks))
+
+
+def test_ten_times_the_amplitude_is_20_db_more():
+    quiet, loud = (log_mel(signals.tone(1_000, 1.0, RATE, amplitude)) for amplitude in (0.05, 0.5))
+    audible = quiet > -40
+    torch.testing.assert_close((loud - quiet)[audible], torch.full_like(quiet, 20)[audible], atol=1e-2, rtol=0)
+
+
+def test_silence_is_the_floor():
+    assert torch.all(log_mel(signals.silence(1.0, RATE)) == -100)
+
+
+def test_a_clip_has_exactly_the_frames_that_the_config_promises():
+    audio = AudioConfig()
+    assert log_mel(signals.noise(audio.clip_s, RATE)).shape == (CONFIG.n_mels, audio.clip_frames)
+
+
+@given(st.integers(512, 5_000))
+@settings(max_examples=30, deadline=None)
+def test_frames_are_counted_without_padding(n_samples):
+    assert log_mel(np.zeros(n_samples, np.float32)).shape[-1] == 1 + (n_samples - 512) // 256
+
+
+def test_the_frames_of_a_clip_are_those_of_the_track():
+    track = signals.noise(10.0, RATE)
+    start, n_frames = 100, 256
+    clip = track[start * 256 :][: 512 + (n_frames - 1) * 256]
+    torch.testing.assert_close(log_mel(clip), log_mel(track)[:, start : start + n_frames], atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize("shape", [(16_000,), (3, 16_000), (2, 3, 16_000)])
+def test_leading_dimensions_stay(shape):
+    waveforms = torch.from_numpy(np.random.default_rng(0).normal(0, 0.1, shape).astype(np.float32))
+    assert LogMel(CONFIG)(waveforms).shape == (*shape[:-1], 96, 61)
+
+
+def test_equals_torchaudio():
+    reference = torchaudio.transforms.MelSpectrogram(
+        RATE, 512, hop_length=256, n_mels=96, f_min=0, f_max=8_000, center=False, mel_scale="htk", norm=None
+    )
+    waveform = signals.noise(5.0, RATE)
+    expected = 10 * torch.log10(reference(torch.from_numpy(waveform)).clamp(min=1e-10))
+    torch.testing.assert_close(log_mel(waveform), expected, atol=1e-3, rtol=0)
+
+
+def test_the_same_waveform_gives_the_same_bits():
+    waveform = signals.noise(5.0, RATE)
+    assert torch.equal(log_mel(waveform), log_mel(waveform.copy()))

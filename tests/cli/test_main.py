@@ -1,0 +1,126 @@
+"""The doorway: exit codes, errors as a line and a hint or as JSON, settings from every layer."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tagfleet.cli.main import exit_code
+from tests.signals import encode, tone
+
+
+@pytest.fixture(autouse=True)
+def empty_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    return tmp_path
+
+
+def run(capsys, *words):
+    code = exit_code(list(words))
+    printed = capsys.readouterr()
+    return code, printed.out, printed.err
+
+
+def test_version_and_help_go_to_stdout(capsys):
+    assert run(capsys, "--version") == (0, "tagfleet 0.1.0\n", "")
+    code, out, _ = run(capsys, "--help")
+    assert code == 0
+    assert all(
+        group in out for group in ("catalog", "labels", "train", "retag", "predictions", "models", "config", "demo")
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "expected", "said"),
+    [
+        (("nonsense",), 2, "No such command 'nonsense'"),
+        (("retag", "--only", "some"), 2, "--only 'some' is not known"),
+        (("catalog", "stats"), 1, "there are no catalog in"),
+        (("catalog", "scan", "nowhere"), 1, "is no folder"),
+        (("retag",), 1, "no model 'production'"),
+        (("predictions", "query", "1=1"), 1, "there are no predictions in"),
+        (("models", "show", "x:1"), 1, "no model 'x:1'"),
+        (("-c", "missing.toml", "config", "show"), 1, "cannot read missing.toml"),
+        (("--tz", "Tokyo", "config", "show"), 1, "no time zone"),
+        (("config", "show", "-s", "train.epoch=1"), 1, "train.epoch"),
+        (("--root", "ftp://x", "catalog", "stats"), 1, "neither a folder nor s3://"),
+        (("predictions", "export", "csv", "out"), 2, "cannot export 'csv'"),
+        (("train", "--resume", "a", "--run-id", "b"), 2, "--resume names the run already"),
+    ],
+)
+def test_an_error_is_one_line_with_a_hint_and_a_meaningful_code(capsys, words, expected, said):
+    code, out, err = run(capsys, *words)
+    assert code == expected
+    assert out == ""
+    lines = err.strip().splitlines()
+    assert lines[0].startswith("Error: ")
+    assert said in lines[0]
+    assert lines[-1].startswith("Hint: ")
+    assert "Traceback" not in err
+
+
+def test_with_json_an_error_is_one_json_document(capsys):
+    code, out, err = run(capsys, "catalog", "stats", "--json")
+    assert code == 1
+    assert json.loads(out)["error"]["code"] == "not-found"
+    assert err == ""
+
+
+def test_config_show_names_the_source_of_each_value(capsys, monkeypatch):
+    Path("tagfleet.toml").write_text("[train]\nepochs = 5\n", encoding="utf-8")
+    monkeypatch.setenv("TAGFLEET_TRAIN__SEED", "9")
+    _, out, _ = run(capsys, "--root", "elsewhere", "config", "show", "-s", "retag.network_workers=2", "--json")
+    shown = json.loads(out)
+    assert shown["train.epochs"] == {"value": 5, "source": "./tagfleet.toml"}
+    assert shown["train.seed"] == {"value": 9, "source": "environment"}
+    assert shown["root"] == {"value": "elsewhere", "source": "flag"}
+    assert shown["retag.network_workers"] == {"value": 2, "source": "flag"}
+    assert shown["lang"] == {"value": "ja", "source": "default"}
+
+
+def test_config_init_writes_a_file_that_changes_nothing(capsys):
+    before = json.loads(run(capsys, "config", "show", "--json")[1])
+    assert run(capsys, "config", "init")[0] == 0
+    assert json.loads(run(capsys, "config", "show", "--json")[1]) == before
+    assert run(capsys, "config", "init")[0] == 2
+
+
+def test_import_refuses_bad_rows_as_a_whole_or_puts_them_aside(capsys):
+    Path("a.wav").write_bytes(encode(tone(440, 1, 16_000), 16_000, "wav"))
+    Path("c.csv").write_text("track_id,uri,bpm\n1,a.wav,120\n1,b.wav,\n,c.wav,\n", encoding="utf-8")
+    code, _, err = run(capsys, "catalog", "import", "c.csv")
+    assert code == 1
+    assert "2 bad rows; nothing was imported" in err
+    assert "line 3: track_id '1' stood already in line 2" in err
+    assert "line 4: track_id is missing" in err
+    code, out, err = run(capsys, "catalog", "import", "c.csv", "--skip-bad", "--json")
+    assert code == 0, err
+    assert json.loads(out)["n_tracks"] == 1
+    rejects = [json.loads(line) for line in Path("rejects.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [reject["line"] for reject in rejects] == [3, 4]
+    shown = json.loads(run(capsys, "catalog", "show", "1", "--json")[1])
+    assert (shown["bpm"], shown["size_bytes"] > 0, shown["etag"].startswith("mtime-")) == ("120", True, True)
+
+
+def test_importing_the_same_file_again_makes_no_new_version(capsys):
+    Path("c.csv").write_text("track_id,uri\n1,a.wav\n", encoding="utf-8")
+    assert json.loads(run(capsys, "catalog", "import", "c.csv", "--json")[1])["version"] == 0
+    assert json.loads(run(capsys, "catalog", "import", "c.csv", "--json")[1])["version"] is None
+
+
+def test_validate_lists_what_a_retag_would_fail_on(capsys):
+    Path("good.wav").write_bytes(encode(tone(440, 1, 16_000), 16_000, "wav"))
+    Path("bad.mp3").write_bytes(b"no audio")
+    assert run(capsys, "catalog", "scan", ".")[0] == 0
+    code, out, _ = run(capsys, "catalog", "validate", "--decode", "--json")
+    assert code == 4
+    assert [failure["reason"] for failure in json.loads(out)["failures"]] == ["unsupported-container"]
+
+
+def test_hostile_titles_reach_the_screen_as_text(capsys):
+    row = {"track_id": "1", "uri": "a.wav", "title": "[bold]\x1b[2J\u202e"}
+    Path("c.jsonl").write_text(json.dumps(row), encoding="utf-8")
+    assert run(capsys, "catalog", "import", "c.jsonl")[0] == 0
+    _, out, _ = run(capsys, "catalog", "show", "1")
+    assert r"[bold]\x1b[2J\u202e" in out

@@ -1,0 +1,10 @@
+"""A training run in a process of its own, so that a test can kill it: python -m tests.fleet.train_child ROOT RUN EPOCHS."""
+
+import sys
+
+from tagfleet.fleet.resources import RayConfig
+from tagfleet.store.objects import Storage
+from tests.fleet.test_train import run_training
+
+if __name__ == "__main__":
+    run_training(Storage(sys.argv[1]), sys.argv[2], ray_config=RayConfig(n_cpus=2), epochs=int(sys.argv[3]))
