@@ -17,7 +17,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.report import report
 from benchmarks.tracks import rendered
 from tagfleet.store.objects import Storage
 
@@ -70,8 +69,11 @@ def main() -> None:
     if options.variant:
         print(json.dumps(VARIANTS[options.variant](Storage(options.root), options)))
         return
+    # What the parent needs must not weigh on the variants, which start from this same module.
+    from benchmarks.report import report
     from benchmarks.work import publish_untrained
 
+    load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as folder:
         options.keep = (options.keep or Path(folder, "tracks")).absolute()
         options.root = str(Path(folder, "root"))
@@ -84,7 +86,7 @@ def main() -> None:
                 say(f"round {n + 1} of {options.repeats}: {variant} …")
                 runs.setdefault(variant, []).append(in_own_process(variant, options))
         measured = {variant: median(results) for variant, results in runs.items()}
-    print(json.dumps(measured, indent=2) if options.json else report(measured, tracks))
+    print(json.dumps(measured, indent=2) if options.json else report(measured, tracks, load))
 
 
 def parsed() -> argparse.Namespace:

@@ -30,10 +30,10 @@ def three_runs(root: Storage, tracks: Sequence[BenchTrack], n_rounds: int) -> di
             started = {"wall_s": time.monotonic() - before, "cpu_s": tree.cpu_s()}
             first, again = (_run(root, tracks, tree) for _ in range(2))
             long = _run(root, list(tracks) * n_rounds, tree)
-        workers = [process for process in tree.seen.values() if process.name.startswith("ray::")]
     peaks: dict[str, float] = {}
-    for worker in workers:
-        peaks[worker.name] = max(round(worker.peak_mb), peaks.get(worker.name, 0))
+    for process in tree.seen.values():
+        if process.name.startswith("ray::Map"):
+            peaks[process.name] = max(round(process.peak_mb), peaks.get(process.name, 0))
     return {"start": started, "first": first, "again": again, "long": long, "worker_peaks_mb": peaks}
 
 

@@ -16,13 +16,17 @@ IN_ONE_PROCESS = {
 }
 
 
-def report(measured: Mapping[str, Any], tracks: Sequence[BenchTrack]) -> str:
-    """Tables of what was measured, then each aim with what came out; what was left out is not mentioned."""
+def report(measured: Mapping[str, Any], tracks: Sequence[BenchTrack], load: float) -> str:
+    """Tables of what was measured, then each aim with what came out; what was left out is not mentioned.
+
+    load: how many processes ran before the measurement began; with 1 and more the figures are too low.
+    """
     audio_s: dict[str, float] = {}
     for track in tracks:
         audio_s[track.format] = audio_s.get(track.format, 0.0) + track.duration_s
     n_tracks = len(tracks) // len(audio_s)
-    lines = [f"{len(tracks)} tracks, {sum(audio_s.values()) / 60:.0f} minutes; {platform.machine()}, one thread", ""]
+    minutes = sum(audio_s.values()) / 60
+    lines = [f"{len(tracks)} tracks, {minutes:.0f} minutes; {platform.machine()}; load at the start {load:.1f}", ""]
     lines += _speeds(measured, audio_s)
     lines += _parts(measured, audio_s, n_tracks)
     lines += _ray(measured)
@@ -34,7 +38,7 @@ def _speeds(measured: Mapping[str, Any], audio_s: Mapping[str, float]) -> list[s
     for variant, title in IN_ONE_PROCESS.items():
         if result := measured.get(variant):
             cpu_s = result["cpu_s"]
-            cells = [audio_s[name] / cpu_s[name] if name in cpu_s else "-" for name in audio_s]
+            cells: list[object] = [audio_s[name] / cpu_s[name] if name in cpu_s else "-" for name in audio_s]
             cells.append(sum(audio_s[name] for name in cpu_s) / sum(cpu_s.values()))
             lines.append(
                 _row(title, [*cells, *(f"{result[x]:.1f}" for x in ("startup_s", "first_s")), result["peak_mb"]])

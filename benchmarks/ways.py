@@ -43,7 +43,7 @@ def tutorial(root: Storage, *, whole: bool) -> Way:
     net.eval()
     audio, n_samples = tagger.audio, tagger.audio.clip_samples
     mel = audio.log_mel
-    warnings.filterwarnings("ignore", module="librosa")  # of its audioread way
+    warnings.filterwarnings("ignore", message="PySoundFile failed|librosa.core.audio.__audioread_load")
 
     def clips(track: BenchTrack) -> list[np.ndarray]:
         load = partial(librosa.load, track.path, sr=mel.sample_rate, mono=True)

@@ -27,7 +27,7 @@ REASONS: Mapping[str, str] = MappingProxyType(
         "too-long": "longer than DecodeLimits.max_duration_s, by the header or while decoding",
         "bad-sample-rate": "outside the sample rates of DecodeLimits",
         "bad-channels": "more than DecodeLimits.max_channels",
-        "changed-mid-stream": "sample rate or number of channels is not what the header says",
+        "changed-mid-stream": "sample rate, channels or sample format change on the way",
         "not-finite": "samples are NaN, infinite, or a million times full scale",
     }
 )

@@ -50,11 +50,12 @@ def read_stretch(reader: AudioReader, sample_rate: int, start: int = 0, n_sample
 
 def _check(waveform: Waveform, n_expected: int, sample_rate: int, n_refused: int) -> None:
     n_missing = n_expected - len(waveform)
-    if len(waveform) == 0 or n_missing > max(TOLERANCE * n_expected, TOLERANCE_S * sample_rate):
+    too_short = n_missing > max(TOLERANCE * n_expected, TOLERANCE_S * sample_rate)
+    if too_short or len(waveform) == 0:
         found = f"{len(waveform) / sample_rate:.2f} s of {n_expected / sample_rate:.2f} s"
         if n_refused > 1:  # one is the packet that the end cuts in two
             raise DecodeError("corrupt", f"{n_refused} packets cannot be decoded; {found} are left")
-        if n_missing > 0:
+        if too_short:
             raise DecodeError("truncated", f"the file ends early; {found} are there")
         raise DecodeError("empty", "the file has no samples")
     peak = max(float(waveform.max()), -float(waveform.min()))

@@ -40,7 +40,8 @@ def scan(
     session: Session = context.obj
     audio_root = absolute(uri)
     table = _table(session)
-    known = table.read() if table.exists() else None
+    base_version = table.latest()
+    known = table.read(base_version) if base_version >= 0 else None
     with progress("Reading headers", None, quiet=session.quiet) as advance:
         found = scan_files(
             audio_root,
@@ -62,7 +63,7 @@ def scan(
         )
     _refuse(found.checked)
     tracks = replace_below(known, found.checked.tracks, audio_root)
-    _commit(session, table, known, tracks, note=f"scan {audio_root}", dry_run=dry_run, as_json=as_json)
+    _commit(session, known, base_version, tracks, note=f"scan {audio_root}", dry_run=dry_run, as_json=as_json)
 
 
 @app.command("import")
@@ -101,13 +102,14 @@ def import_(
     else:
         _refuse(checked)
     table = _table(session)
-    known = table.read() if table.exists() else None
+    base_version = table.latest()
+    known = table.read(base_version) if base_version >= 0 else None
     tracks = add_sizes(checked.tracks, list_audio(root, session.settings.storage, skipped=lambda name: None))
     if missing := tracks["size_bytes"].null_count:
         say(
             f"{missing} of {tracks.num_rows} tracks have no file below {root}; they will end as failed rows (not-found)"
         )
-    _commit(session, table, known, tracks, note=f"import {file.name}", dry_run=dry_run, as_json=as_json)
+    _commit(session, known, base_version, tracks, note=f"import {file.name}", dry_run=dry_run, as_json=as_json)
 
 
 @app.command()
@@ -219,7 +221,14 @@ def _write_rejects(checked: CheckedRows, path: Path) -> None:
 
 
 def _commit(
-    session: Session, table: Table, known: pa.Table | None, tracks: pa.Table, *, note: str, dry_run: bool, as_json: bool
+    session: Session,
+    known: pa.Table | None,
+    base_version: int,
+    tracks: pa.Table,
+    *,
+    note: str,
+    dry_run: bool,
+    as_json: bool,
 ) -> None:
     from dataclasses import asdict
 
@@ -228,7 +237,7 @@ def _commit(
     changes = asdict(compare(known, tracks))
     version = None
     if not dry_run and (known is None or any(changes[name] for name in ("added", "changed", "removed"))):
-        version = table.replace(tracks, note=note)
+        version = _table(session).replace(tracks, note=note, base_version=base_version)
     if as_json:
         emit_json({"n_tracks": tracks.num_rows, **changes, "version": version, "root": session.root.root})
         return

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
+import shutil
+import sys
 import time
 from pathlib import Path
 from typing import Annotated
@@ -44,6 +47,7 @@ def demo(
         _run(settings, "models", "promote", "tagger")
         _run(settings, "retag")
     _tell_failures(Session(file=settings))
+    command = shlex.join([_program(), "-c", str(settings)])
     say(
         f"""
 Done in {time.monotonic() - start:.0f} s.
@@ -51,11 +55,11 @@ Done in {time.monotonic() - start:.0f} s.
   settings   {settings}
   root       {root.root}   (catalogue, labels, models, runs, predictions)
 
-Try next, in {out}/ (the settings there name the root):
-  cd {shlex.quote(str(out))}
-  tagfleet predictions query "genre = 'rock' AND mood = 'dark'"
-  tagfleet predictions show 001
-  tagfleet catalog scan ~/Music && tagfleet retag"""
+Try next:
+  {command} predictions query "genre = 'rock' AND mood = 'dark'"
+  {command} predictions show 001
+  {command} predictions export parquet {shlex.quote(str(out / "export"))}
+and with music of your own: {command} catalog scan FOLDER, then … retag"""
     )
 
 
@@ -94,6 +98,15 @@ def _run(settings: Path, *words: str) -> None:
     code = exit_code(["-c", str(settings), *words])
     if code:
         raise JobError(f"`tagfleet {words[0]}` ended with exit code {code}", hint="see the message above")
+
+
+def _program() -> str:
+    """How this program is called from here: by its name where the shell finds it, else by its path."""
+    found = shutil.which("tagfleet")
+    here = Path(sys.argv[0])
+    if found and here.name == "tagfleet" and not Path(found).samefile(here):
+        found = None
+    return "tagfleet" if found else os.path.relpath(Path(sys.executable).with_name("tagfleet"))
 
 
 def _tell_failures(session: Session) -> None:

@@ -37,19 +37,19 @@ CHOICES: Mapping[Genre, Choices] = MappingProxyType(
     {
         "rock": Choices(
             tempo_bpm=(126, 158),
-            style={"drive": 8, "strum": 2},
-            chords={"guitar": 8, "synth": 2},
+            style={"drive": 9, "strum": 1},
+            chords={"guitar": 9, "synth": 1},
             pad={"": 5, "organ": 4, "synth": 1},
             lead={"": 3, "guitar": 3, "synth": 3, "piano": 1},
             beat={"backbeat": 1.0},
         ),
         "fusion": Choices(
             tempo_bpm=(100, 126),
-            style={"syncopated": 8, "strum": 2},
+            style={"syncopated": 9, "strum": 1},
             chords={"electric_piano": 6, "organ": 2, "guitar": 2},
             pad={"": 6, "strings": 1, "synth": 2},
             lead={"": 1, "guitar": 3, "synth": 4, "piano": 2},
-            beat={"sixteenth": 7, "backbeat": 3},
+            beat={"sixteenth": 9, "backbeat": 1},
         ),
         "ballad": Choices(
             tempo_bpm=(62, 80),
@@ -62,7 +62,7 @@ CHOICES: Mapping[Genre, Choices] = MappingProxyType(
         ),
         "pops": Choices(
             tempo_bpm=(84, 136),
-            style={"drive": 2, "syncopated": 2, "arpeggio": 2, "strum": 5},
+            style={"drive": 1, "syncopated": 2, "arpeggio": 2, "strum": 5},
             chords={"piano": 3, "guitar": 4, "electric_piano": 2, "synth": 1},
             pad={"": 4, "strings": 3, "synth": 3},
             lead={"": 2, "synth": 4, "guitar": 2, "piano": 2},

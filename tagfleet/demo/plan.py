@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
+from itertools import count
 from typing import Literal
+
+import pyarrow as pa
 
 from tagfleet.demo.arrange import GENRES, MOODS, Arrangement, Genre, Mood, arrange
 from tagfleet.demo.creators import CREATORS, Creator
 from tagfleet.demo.encode import Format
 from tagfleet.demo.names import Words, file_name, twin_name, words_for
-from tagfleet.errors import ConfigError
+from tagfleet.errors import ConfigError, TaxonomyError
+from tagfleet.labels.build import build_labels
+from tagfleet.labels.split import assign_splits, check_splits
+from tagfleet.labels.taxonomy import load_taxonomy
+from tagfleet.schemas import TRACKS
 
 Bad = Literal["empty", "cut", "text", "silent"]
 """0 bytes; an MP3 of which a third is there; a text called .mp3; valid audio without a sound."""
@@ -50,17 +57,38 @@ def plan_demo(n_tracks: int = 120, seed: int = 7) -> list[DemoTrack]:
     """`n_tracks` tracks, four of them bad (the last): an empty file, a cut-off MP3, a text called .mp3, and silence.
 
     Creators, genres and moods go round, so that every creator makes all of them: creator, genre and mood of
-    track i are i mod 12, i mod 5, and alternate from each creator's track to the next.
+    track i are i mod 12, i mod 5, and alternate from each creator's track to the next. A draw in which the tags of the
+    training tracks name some label nowhere is drawn again: nobody could learn it.
     Raises ConfigError for fewer than MIN_TRACKS.
     """
     if n_tracks < MIN_TRACKS:
         raise ConfigError(f"a demo has at least {MIN_TRACKS} tracks, not {n_tracks}", hint="ask for more tracks")
+    draws = (_drawn(n_tracks, f"{seed} {draw}") for draw in count())
+    return next(tracks for tracks in draws if _can_be_learnt(tracks))
+
+
+def _drawn(n_tracks: int, seed: str) -> list[DemoTrack]:
     n_good = n_tracks - len(_BAD)
     good = [_planned(n, seed) for n in range(n_good)]
     return good + [_planned(n_good + n, seed, bad) for n, bad in enumerate(_BAD)]
 
 
-def _planned(n: int, seed: int, bad: Bad | None = None) -> DemoTrack:
+def _can_be_learnt(tracks: list[DemoTrack]) -> bool:
+    rows = [
+        {"track_id": track.track_id, "uri": track.path, "tags": track.words.tags, "creator_id": track.creator.id}
+        for track in tracks
+        if track.bad is None
+    ]
+    table = pa.Table.from_pylist(rows, schema=TRACKS)
+    taxonomy = load_taxonomy()
+    try:
+        check_splits(assign_splits(table), build_labels(table, taxonomy).labels, taxonomy)
+    except TaxonomyError:
+        return False
+    return True
+
+
+def _planned(n: int, seed: str, bad: Bad | None = None) -> DemoTrack:
     rng = random.Random(f"{seed} {n}")
     creator = CREATORS[n % len(CREATORS)]
     genre = GENRES[n % len(GENRES)]

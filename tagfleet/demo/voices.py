@@ -42,9 +42,9 @@ def electric_piano(frequency: float, duration_s: float, sample_rate: int, bright
     """A tine: nearly a sine, a bell-like harmonic that is soon gone, and a slow tremolo."""
     k = harmonics_below(frequency, sample_rate)
     bell = (0.1 + 0.3 * brightness) * np.exp(-0.5 * (k - 9) ** 2)
-    wave = decaying(k**-2.6 + bell, np.where(k > 4, 0.12, 1.1 / np.sqrt(k)), frequency, duration_s, sample_rate)
+    wave = decaying(k**-2.6 + bell, np.where(k > 4, 0.25, 1.1 / np.sqrt(k)), frequency, duration_s, sample_rate)
     t = np.arange(len(wave), dtype=np.float32) / sample_rate
-    wave *= 1 + 0.35 * np.sin(2 * np.pi * 5.2 * t)
+    wave *= 1 + 0.45 * np.sin(2 * np.pi * 5.2 * t)
     return enveloped(wave, sample_rate, attack_s=0.002, release_s=0.05)
 
 

@@ -16,12 +16,14 @@ from tagfleet.store.tables import Table
 
 def label_catalog(root: Storage, taxonomy: Taxonomy, *, dry_run: bool) -> tuple[LabelBuild, int | None]:
     """Match the latest catalogue against `taxonomy`; the labels and, unless `dry_run`, the version they became."""
+    table = Table(root, "labels")
+    base_version = table.latest()
     built = build_labels(Table(root, "catalog").read(), taxonomy)
     if dry_run:
         return built, None
     text = json.dumps(taxonomy.model_dump(mode="json"), ensure_ascii=False, indent=2)
     root.write(taxonomy_key(taxonomy.version), text.encode())
-    return built, Table(root, "labels").replace(built.labels, note=f"taxonomy {taxonomy.version}")
+    return built, table.replace(built.labels, note=f"taxonomy {taxonomy.version}", base_version=base_version)
 
 
 def stored_labels(root: Storage) -> tuple[pa.Table, Taxonomy]:

@@ -126,7 +126,11 @@ class ModelStore:
         return ModelRef(history[-1]["name"], history[-1]["version"]) if history else None
 
     def promote(self, ref: ModelRef) -> None:
-        """Make `ref` the version in production; the earlier ones stay in the alias's history."""
+        """Make `ref` the version in production; the earlier ones stay in the alias's history.
+
+        Raises NotFoundError when there is no such version.
+        """
+        self.resolve(str(ref))
         now = datetime.now(UTC).isoformat(timespec="seconds")
         history = [*self._history(), {"name": ref.name, "version": ref.version, "promoted_at": now}]
         self.root.write(f"models/{PRODUCTION}.json", json.dumps({"history": history}, indent=2).encode())

@@ -21,6 +21,7 @@ from tagfleet.store.s3 import arrow_s3, bucket_and_key, delta_options, error_cod
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
 
+_MISREAD = re.compile("//|%[0-9A-Fa-f]{2}")
 _TEMPORARY = re.compile(r"\..*\.[0-9a-f]{16}\.tmp", re.DOTALL)
 
 
@@ -49,8 +50,14 @@ class Storage:
 
     def __post_init__(self) -> None:
         if is_s3(self.root):
-            bucket_and_key(self.root)
+            _, prefix = bucket_and_key(self.root)
             object.__setattr__(self, "root", self.root.rstrip("/"))
+            if _MISREAD.search(prefix.rstrip("/")):
+                raise StorageError(
+                    f"root {self.root!r} holds // or a percent sign with two hex digits; table readers take them for"
+                    " other names",
+                    hint="choose another prefix",
+                )
         elif "://" in self.root:
             raise StorageError(f"root {self.root!r} is neither a folder nor s3://bucket/prefix", hint="check --root")
         else:
@@ -107,6 +114,10 @@ class Storage:
             os.link(temporary, uri)
         except FileExistsError:
             return False
+        except OSError as error:
+            raise StorageError(
+                f"cannot create {uri}: {error.strerror}", hint="the root must be on a file system with hard links"
+            ) from error
         finally:
             temporary.unlink()
         return True
@@ -119,8 +130,10 @@ class Storage:
             try:
                 s3_client(self.config).put_object(Bucket=bucket, Key=name, Body=data, IfNoneMatch="*")
             except ClientError as error:
-                if error_code(error) in ("PreconditionFailed", "412", "ConditionalRequestConflict", "409"):
+                if error_code(error) in ("PreconditionFailed", "412"):
                     return False
+                if error_code(error) in ("ConditionalRequestConflict", "409"):  # a rival is just writing: ask again
+                    return not self.exists(uri.removeprefix(f"{self.root}/")) and self._create_remote(uri, data)
                 raise
         return True
 
@@ -145,7 +158,8 @@ class Storage:
             with s3_errors(uri):
                 s3_client(self.config).delete_object(Bucket=bucket, Key=name)
         else:
-            Path(uri).unlink(missing_ok=True)
+            with suppress(FileNotFoundError):
+                Path(uri).unlink()
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         """Objects below the folder `prefix`, sorted by key; keys are relative to the root."""

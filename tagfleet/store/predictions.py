@@ -27,6 +27,8 @@ from tagfleet.store.tables import DataFile, Table
 KEY = "predictions"
 ROWS_PER_EXPORT_FILE = 500_000
 
+_BUG = "this is a bug: please report it with the run folder"
+
 
 @dataclass(frozen=True, kw_only=True)
 class PartFile:
@@ -125,17 +127,19 @@ class Predictions:
         Files of the base version that hold re-made or removed rows are written anew without them (copy on write);
         the others are not touched. Raises CountsError; nothing is published then.
         """
+        touched = pa.array([*tagged_ids.to_pylist(), *removed_ids.to_pylist()], pa.string())
+        if len(pc.unique(touched)) != len(touched):
+            raise CountsError(f"the plan of run {run_id} names a track twice; nothing was published", hint=_BUG)
         n_rows = sum(part.n_rows for part in parts)
         if n_rows != len(tagged_ids) or sum(p.id_checksum for p in parts) % 2**64 != id_checksum(tagged_ids):
             raise CountsError(
                 f"run {run_id} made {n_rows} rows for {len(tagged_ids)} planned tracks, or rows of other tracks;"
                 " nothing was published",
-                hint="this is a bug: please report it with the run folder",
+                hint=_BUG,
             )
         if base_version is None:
             self.table.create(PREDICTIONS)
             base_version = 0
-        touched = pa.array([*tagged_ids.to_pylist(), *removed_ids.to_pylist()], pa.string())
         kept, removed, n_gone, n_base = self._without(touched, base_version, run_id)
         n_unchanged = n_base - n_gone
         if n_rows + n_unchanged != n_catalog:
@@ -233,7 +237,7 @@ class Predictions:
     def export_parquet(self, target: str, config: StorageConfig, version: int | None = None) -> Export:
         """Write one version as a clean folder of Parquet files below `target`, then move `latest.json`, last.
 
-        A folder that latest.json names is never written again; exporting the same version twice changes nothing.
+        `snapshot-v<version>.json` says that its folder is complete; such a folder is never written again.
         Raises StorageError when `target` holds the export of another table.
         """
         version = self.table.version() if version is None else version
@@ -254,14 +258,16 @@ class Predictions:
                 raise StorageError(
                     f"{target} holds the export of another predictions table", hint="choose an empty target"
                 )
-            if last.version == version:
-                return last
-        if n_rows:
+        complete = f"{export.path}.json"
+        if out.exists(complete):
+            export = Export(**json.loads(out.read(complete)))
+        elif n_rows:
             self._write_snapshot(rows, out, export.path)
         else:
             # Arrow would write no file, and readers would find no folder.
             out.write(f"{export.path}/part-0.parquet", _parquet(PREDICTIONS.empty_table()))
-        out.write("latest.json", json.dumps(asdict(export), indent=2).encode())
+        for key in (complete, "latest.json"):
+            out.write(key, json.dumps(asdict(export), indent=2).encode())
         return export
 
     @staticmethod

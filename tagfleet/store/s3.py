@@ -50,9 +50,8 @@ def endpoint(config: StorageConfig) -> str | None:
 
 
 def region(config: StorageConfig) -> str:
-    """The region, from the settings or the environment."""
-    named = config.region or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
-    return named or "us-east-1"
+    """The region, from the settings, the environment or the AWS profile."""
+    return config.region or os.environ.get("AWS_REGION") or _session().region_name or "us-east-1"
 
 
 def s3_client(config: StorageConfig) -> S3Client:

@@ -65,6 +65,10 @@ class Table:
         """The latest version; NotFoundError when there is no table."""
         return int(self._open().version())
 
+    def latest(self) -> int:
+        """The latest version, or NO_TABLE."""
+        return self.version() if self.exists() else NO_TABLE
+
     def id(self) -> str:
         """Of the table itself: another one made in its place has another."""
         return str(self._open().metadata().id)
@@ -116,26 +120,32 @@ class Table:
             )
         return versions
 
-    def replace(self, rows: pa.Table, *, note: str) -> int:
+    def replace(self, rows: pa.Table, *, note: str, base_version: int | None = None) -> int:
         """Put `rows` in the place of all rows, in one commit; the schema may change. Returns the new version.
 
-        Raises ConflictError when another writer was faster.
+        base_version: what `rows` were made from (NO_TABLE where there was none); ConflictError when anything was
+        committed since. None replaces whatever is there; ConflictError then only when another writes just now.
         """
         from deltalake import CommitProperties, write_deltalake
         from deltalake.exceptions import DeltaError
 
+        first = not self.exists()
+        table = None if first else self._open()
+        latest = NO_TABLE if table is None else int(table.version())
+        if base_version is not None and latest != base_version:
+            raise self._conflict(base_version, latest)
         try:
             write_deltalake(
-                self.root.delta_uri(self.key),
+                table or self.root.delta_uri(self.key),
                 rows,
-                mode="overwrite",
-                schema_mode="overwrite",
-                storage_options=self.root.delta_options(),
+                mode="error" if first else "overwrite",
+                schema_mode=None if first else "overwrite",
+                storage_options=self.root.delta_options() if first else None,
                 commit_properties=CommitProperties(custom_metadata={"note": note}, max_commit_retries=0),
             )
         except (DeltaError, OSError) as error:
             raise self._failure(error) from error
-        return self.version()
+        return latest + 1
 
     def create(self, schema: pa.Schema) -> None:
         """Make the empty table unless there is one."""
@@ -204,7 +214,10 @@ class Table:
         return base_version + 1
 
     def rollback(self, version: int) -> int:
-        """Make an older version's rows current again, as a new commit; returns its version."""
+        """Make an older version's rows current again, as a new commit; returns its version.
+
+        The run ids of what is undone stay used: to tag again, start a new run.
+        """
         from deltalake import CommitProperties
         from deltalake.exceptions import DeltaError
 
@@ -245,7 +258,7 @@ class Table:
     def _failure(self, error: Exception) -> TagfleetError:
         from deltalake.exceptions import CommitFailedError
 
-        if isinstance(error, CommitFailedError):
+        if isinstance(error, CommitFailedError) or "already exists" in str(error):
             return ConflictError(f"another writer committed to {self.key} first; nothing was written", hint="try again")
         if self.root.remote:
             # deltalake says little of what went wrong with the server: a plain request says it in our words.
@@ -256,6 +269,9 @@ class Table:
             hint="check --root, storage.endpoint_url, the bucket and the AWS credentials",
         )
 
+
+NO_TABLE = -1
+"""The version of a table that does not exist yet."""
 
 _MAKERS = {
     "catalog": "tagfleet catalog scan DIR, or tagfleet catalog import FILE",

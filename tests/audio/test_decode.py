@@ -223,7 +223,7 @@ def test_every_file_of_the_flac_test_bench_is_audio_or_a_reason():
 @needs_data
 def test_real_notes_agree_as_wav_mp3_and_ogg():
     """Frame by frame within 40 dB of the loudest, to 0.3 dB; these MP3s do not say that they come 436 samples late."""
-    notes = sorted((DATA / "tonejs_samples").glob("*/*.wav"))
+    notes = sorted((DATA / "tonejs_samples").glob("*/*.wav"))[::3]
     assert notes
     for path in notes:
         wav = track_of(path.read_bytes())[0]

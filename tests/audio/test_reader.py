@@ -36,7 +36,7 @@ def test_a_streamed_flac_is_measured():
 
 
 def test_the_guess_from_the_bit_rate_is_not_believed():
-    """Ten seconds of silence, then ten of noise: at a variable bit rate FFmpeg's guess by the first frames is far off."""
+    """Ten seconds of silence, then ten of noise: by the bit rate of its beginning the file would be far longer."""
     silence, noise = (
         signals.encode(w, 44_100, "mp3-vbr") for w in (signals.silence(10, 44_100), signals.noise(10, 44_100))
     )

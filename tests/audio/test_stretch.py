@@ -178,3 +178,10 @@ def test_a_few_bad_packets_are_passed_over_and_many_are_not():
     flac = signals.encode(signals.music(20.0, 44_100), 44_100, "flac")
     assert len(stretch(damaged(flac, range(100, 103)))) >= 0.95 * 20 * RATE
     assert reason(damaged(flac, range(20, 120))) == "corrupt"
+
+
+def test_a_bad_first_packet_is_silence_and_moves_nothing():
+    flac = signals.encode(signals.music(5.0, 48_000), 48_000, "flac")
+    whole, without_first = stretch(flac), stretch(damaged(flac, range(1)))
+    assert np.all(without_first[: RATE // 20] == 0)
+    np.testing.assert_array_equal(without_first[RATE // 5 :], whole[RATE // 5 :])

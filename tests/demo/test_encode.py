@@ -33,4 +33,4 @@ def test_what_is_written_can_be_read_and_is_written_again_alike(tmp_path, format
     middle = mono[8_000:24_000]
     power = np.abs(np.fft.rfft(middle)) ** 2
     assert power[438:443].sum() > 0.99 * power.sum()  # 1 s: bins are 1 Hz
-    assert np.sqrt(2 * np.mean(middle**2)) == pytest.approx(0.5, rel=0.05)  # the mean of both channels
+    assert np.sqrt(2 * np.mean(middle**2)) == pytest.approx(0.5, rel=0.1)  # the mean of both channels

@@ -63,7 +63,7 @@ def test_an_unknown_axis_is_answered_with_those_that_exist():
 def test_a_file_that_is_no_toml_is_named(tmp_path, content):
     path = tmp_path / "mine.toml"
     path.write_bytes(content)
-    with pytest.raises(TaxonomyError, match="mine.toml is not valid TOML"):
+    with pytest.raises(TaxonomyError, match=r"mine\.toml is not valid TOML"):
         load_taxonomy(path)
 
 

@@ -1,4 +1,5 @@
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from tagfleet.schemas import LINEAGE, PARTS, PREDICTIONS
 from tagfleet.store import predictions as module
 from tagfleet.store.objects import Storage
 from tagfleet.store.predictions import Predictions, id_checksum, write_part
+from tagfleet.store.tables import Table
 from tests.store.rows import NO_IDS, failed, table, tagged
 
 HARD_IDS = ["007", "が", "か\u3099", "a'b", 'a"b', "a\\b", "%41#?&+ ", "🎹", "\u0001", "null", "a;--"]
@@ -146,6 +148,19 @@ def test_of_two_runs_on_one_version_one_wins(predictions):
     assert predictions.table.version() == 2
 
 
+def test_a_run_that_is_overtaken_at_the_last_moment_appends_nothing(predictions, monkeypatch):
+    tag(predictions, ["a"], "r0", n_catalog=1)
+    runs = {run: prepare(predictions, ["b"], run, n_catalog=2) for run in ("r1", "r2")}
+    early = predictions.table._open()
+    predictions.commit(runs["r1"], "r1")
+    opened = iter([early])
+    real = Table._open
+    monkeypatch.setattr(Table, "_open", lambda self, version=None: next(opened, None) or real(self, version))
+    with pytest.raises(ConflictError):
+        predictions.commit(runs["r2"], "r2")
+    assert who(predictions) == {"a": "r0", "b": "r1"}
+
+
 def test_two_first_runs_are_a_conflict_too(predictions):
     runs = {run: prepare(predictions, ["a"], run, n_catalog=1, base=None) for run in ("r1", "r2")}
     assert predictions.commit(runs["r1"], "r1") == 1
@@ -270,10 +285,10 @@ def test_show_can_look_back(local):
 @pytest.fixture
 def asked(local):
     rows = [
-        tagged("a"),
-        tagged("b'が", genre="jazz", genre_probability=0.25, instruments=["drums"], duration_s=100.0),
-        tagged("c", tagged_at=datetime(2027, 1, 1, tzinfo=UTC), mood="dark", n_clips=7),
         failed("d"),
+        tagged("c", tagged_at=datetime(2027, 1, 1, tzinfo=UTC), mood="dark", n_clips=7),
+        tagged("b'が", genre="jazz", genre_probability=0.25, instruments=["drums"], duration_s=100.0),
+        tagged("a"),
     ]
     tag(local, rows, "r1", n_catalog=4)
     return local
@@ -313,14 +328,29 @@ def test_questions_name_every_column():
     assert [name for name in PREDICTIONS.names if name not in text] == []
 
 
-def test_answers_are_sorted_limited_and_of_the_tables_types(asked, monkeypatch):
-    monkeypatch.setenv("TZ", "Asia/Tokyo")
+def test_answers_are_sorted_limited_and_of_the_tables_types(asked):
     everything = asked.query("true", columns=PREDICTIONS.names)
     assert everything.schema == PREDICTIONS
     assert everything.equals(asked.table.read().sort_by("track_id"))
     answer = asked.query("true", columns=["genre", "track_id"], limit=2)
     assert answer.to_pylist() == [{"genre": "rock", "track_id": "a"}, {"genre": "jazz", "track_id": "b'が"}]
     assert asked.query("true", columns=["track_id"], version=0).num_rows == 0
+
+
+IN_TOKYO = """
+import sys
+from tagfleet.store.objects import Storage
+from tagfleet.store.predictions import Predictions
+
+found = Predictions(Storage(sys.argv[1])).query("tagged_at < '2027-01-01 05:00'", columns=["track_id"])
+assert "c" in found["track_id"].to_pylist()
+"""
+
+
+def test_times_are_utc_wherever_the_machine_stands(asked):
+    environment = {**os.environ, "TZ": "Asia/Tokyo"}
+    asking = subprocess.run([sys.executable, "-c", IN_TOKYO, asked.root.root], env=environment, capture_output=True)
+    assert asking.returncode == 0, asking.stderr.decode()
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tagfleet.errors import ConflictError, NotFoundError, StorageError
 from tagfleet.schemas import LABELS, PREDICTIONS, TRACKS
 from tagfleet.store.objects import Storage
-from tagfleet.store.tables import DataFile, Table, Version
+from tagfleet.store.tables import NO_TABLE, DataFile, Table, Version
 from tests.store.rows import failed, table, tagged
 
 NOON = datetime(2026, 11, 23, 12, 0, 0, 987654, tzinfo=UTC)
@@ -210,3 +210,15 @@ def test_swapping_on_an_older_version_is_a_conflict(local):
     with pytest.raises(ConflictError, match="from version 0 to 1"):
         local.swap([DataFile(path="x", size_bytes=1, n_rows=1)], [], schema=PREDICTIONS, base_version=0, run_id="r")
     assert local.read().equals(numbers(2))
+
+
+def test_a_change_of_rows_that_are_no_longer_the_latest_is_a_conflict(catalog):
+    with pytest.raises(ConflictError, match="went from version 3 to -1"):
+        catalog.replace(numbers(1), note="", base_version=3)
+    catalog.replace(numbers(1), note="", base_version=NO_TABLE)
+    with pytest.raises(ConflictError, match="went from version -1 to 0"):
+        catalog.replace(numbers(2), note="", base_version=NO_TABLE)
+    catalog.replace(numbers(2), note="", base_version=0)
+    with pytest.raises(ConflictError, match="went from version 0 to 1"):
+        catalog.replace(numbers(3), note="", base_version=0)
+    assert catalog.read().equals(numbers(2))
