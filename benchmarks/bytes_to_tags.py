@@ -69,16 +69,16 @@ def main() -> None:
     if options.variant:
         print(json.dumps(VARIANTS[options.variant](Storage(options.root), options)))
         return
-    # What the parent needs must not weigh on the variants, which start from this same module.
-    from benchmarks.report import report
-    from benchmarks.work import publish_untrained
-
     load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as folder:
         options.keep = (options.keep or Path(folder, "tracks")).absolute()
         options.root = str(Path(folder, "root"))
         say(f"rendering {options.tracks} tracks …")
         tracks = rendered(options.keep, options.tracks)
+        # Late: torch's threads would be forked with the renderers, and the variants start from this same module.
+        from benchmarks.report import report
+        from benchmarks.work import publish_untrained
+
         publish_untrained(Storage(options.root))
         runs: dict[str, list[Result]] = {}
         for n in range(options.repeats):

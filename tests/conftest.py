@@ -4,9 +4,14 @@ import tempfile
 import uuid
 
 import boto3
+import hypothesis
 import pytest
 
 from tests import s3server
+
+# The same examples every time, and no judgement of time: CI shares its machine.
+hypothesis.settings.register_profile("tagfleet", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("tagfleet")
 
 HARD_NAME = "曲 一覧 #1?50%&a+b=c"
 """Part of every root: Japanese, spaces, and what urls take for their own."""

@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from tagfleet.demo.arrange import GENRES, MOODS
+
 SPELLINGS: Mapping[str, Sequence[str]] = MappingProxyType(
     {
         "rock": ("ロック", "ﾛｯｸ", "Rock", "ROCK", "邦ロック", "ハードロック", "Ｊ－ＲＯＣＫ"),
@@ -49,8 +51,6 @@ _SENTENCES = (
 )
 _WITHOUT = ("{}は入っていません。", "{}なしバージョンです。")
 
-_GENRES = ("rock", "fusion", "ballad", "pops", "classical")
-_MOODS = ("bright", "dark")
 _INSTRUMENTS = ("piano", "electric_piano", "guitar", "strings", "organ", "synth", "drums")
 
 UNKNOWN = 0.1
@@ -71,13 +71,13 @@ class Words:
 
 def words_for(genre: str, mood: str, instruments: Sequence[str], rng: random.Random) -> Words:
     """Words for a track that truly is so; some axes are passed over, about one tag in twenty is wrong."""
-    genres = [_said(genre, _GENRES, rng)] if rng.random() > UNKNOWN else []
+    genres = [_said(genre, GENRES, rng)] if rng.random() > UNKNOWN else []
     if genre == "pops" and genres and rng.random() < 0.35:
         genres.insert(rng.randrange(2), rng.choice(("rock", "ballad")))
     heard = [name for name in instruments if rng.random() < 0.93] if rng.random() > UNKNOWN else []
     if heard and rng.random() < WRONG:
         heard.append(rng.choice(_INSTRUMENTS))
-    moods = [_said(mood, _MOODS, rng)] if rng.random() > UNKNOWN else []
+    moods = [_said(mood, MOODS, rng)] if rng.random() > UNKNOWN else []
     rng.shuffle(heard)
     labels = [*genres, *moods, *heard] if rng.random() < 0.5 else [*genres, *heard, *moods]
     tags = [rng.choice(SPELLINGS[label]) for label in dict.fromkeys(labels)]

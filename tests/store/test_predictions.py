@@ -438,7 +438,7 @@ def test_an_export_that_broke_off_is_made_again(local, tmp_path, monkeypatch):
     write = Storage.write
 
     def dying(self, key, data):
-        if key == "latest.json":
+        if key.endswith(".json"):
             raise KeyboardInterrupt
         write(self, key, data)
 
