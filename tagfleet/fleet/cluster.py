@@ -10,6 +10,7 @@ from contextlib import contextmanager
 
 from tagfleet.errors import JobError
 from tagfleet.fleet.resources import RayConfig
+from tagfleet.store.s3 import AWS_SDK_SETTINGS  # in the environment before Ray's processes are started
 
 
 @contextmanager
@@ -30,7 +31,12 @@ def ray_cluster(config: RayConfig) -> Iterator[None]:
     logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)
     try:
         if config.address:
-            ray.init(address=config.address, log_to_driver=False, logging_level=logging.WARNING)
+            ray.init(
+                address=config.address,
+                runtime_env={"env_vars": AWS_SDK_SETTINGS},
+                log_to_driver=False,
+                logging_level=logging.WARNING,
+            )
         else:
             # Ray Data's actor pools make Ray's core print an error about itself at every start (ray issue 53727).
             os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")

@@ -15,15 +15,15 @@ class TrainConfig(Section):
 
     model: str = Field(default="tagger", pattern=r"^[a-z0-9][a-z0-9_-]*$")
     """Name under which the model store keeps the result: small letters, digits, - and _; not "production"."""
-    epochs: int = Field(default=20, gt=0)
+    epochs: int = Field(default=25, gt=0)
     """Passes over the training tracks."""
-    batch_size: int = Field(default=16, gt=0)
+    batch_size: int = Field(default=8, gt=0)
     """Tracks of one optimiser step, over all workers."""
-    clips_per_track: int = Field(default=4, gt=0)
+    clips_per_track: int = Field(default=2, gt=0)
     """Clips drawn at random from a track each time it comes up."""
     max_gain_db: float = Field(default=6.0, ge=0)
     """Each clip is made louder or softer by up to this many dB, so that the level of a mix tells nothing."""
-    learning_rate: float = Field(default=1e-3, gt=0)
+    learning_rate: float = Field(default=3e-3, gt=0)
     """Highest step size of AdamW; reached after a tenth of the steps, then down to zero on a cosine."""
     weight_decay: float = Field(default=1e-2, ge=0)
     """AdamW's decay of the weights, per unit of learning rate."""

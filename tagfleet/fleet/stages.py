@@ -82,7 +82,7 @@ class Predicting:
         values = column.values.to_numpy()
         rows = []
         for n, track in enumerate(log_mels.drop_columns(["log_mel"]).to_pylist()):
-            log_mel = values[offsets[n] : offsets[n + 1]].reshape(shape)
+            log_mel = values[offsets[n] : offsets[n + 1]].reshape(shape).copy()  # torch wants to own what it reads
             rows.append({**self.run, **self._lineage(track), **self._prediction(track, log_mel)})
         return pa.Table.from_pylist(rows, schema=PREDICTIONS)
 

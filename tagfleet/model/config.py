@@ -15,7 +15,7 @@ class NetworkConfig(Section):
     64 is worth its four-fold cost on a GPU."""
     n_blocks: int = Field(default=7, ge=4)
     """Residual blocks; each halves time and frequency, so 7 bring 96 bands down to 1."""
-    dropout: float = Field(default=0.5, ge=0, lt=1)
+    dropout: float = Field(default=0.2, ge=0, lt=1)
     """Share of the last hidden layer that is zeroed while training."""
 
     @field_validator("width")

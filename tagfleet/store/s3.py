@@ -22,9 +22,12 @@ FORBIDDEN = frozenset(("403", "AccessDenied", "Forbidden", "SignatureDoesNotMatc
 
 _NO_CREDENTIALS_HINT = "set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
 
-# Many S3-compatible servers know only the checksums that the protocol requires; Arrow's AWS SDK reads this at start.
-os.environ.setdefault("AWS_REQUEST_CHECKSUM_CALCULATION", "when_required")
-os.environ.setdefault("AWS_RESPONSE_CHECKSUM_VALIDATION", "when_required")
+AWS_SDK_SETTINGS = {
+    name: os.environ.setdefault(name, "when_required")
+    for name in ("AWS_REQUEST_CHECKSUM_CALCULATION", "AWS_RESPONSE_CHECKSUM_VALIDATION")
+}
+"""Many S3-compatible servers know only the checksums that the protocol requires. Arrow's AWS SDK reads these variables
+when it starts: every process must have them from its first moment."""
 
 
 def is_s3(uri: str) -> bool:

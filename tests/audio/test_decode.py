@@ -176,7 +176,7 @@ short = {encoding: signals.encode(signals.music(2.0, 48_000), 48_000, encoding) 
 positions = st.integers(0, 2**31)
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=150)
 @given(
     st.sampled_from(ALL), st.lists(st.tuples(positions, st.binary(min_size=1, max_size=40)), max_size=12), st.booleans()
 )
@@ -188,14 +188,14 @@ def test_a_damaged_file_is_audio_or_a_reason(encoding, damages, in_the_header):
     outcome(bytes(data))
 
 
-@settings(max_examples=100, deadline=None, derandomize=True)
+@settings(max_examples=100)
 @given(st.sampled_from(ALL), st.sampled_from(ALL), positions, positions)
 def test_two_files_grown_together_are_audio_or_a_reason(first, second, cut, start):
     head, tail = short[first], short[second]
     outcome(head[: cut % len(head)] + tail[start % len(tail) :])
 
 
-@settings(max_examples=100, deadline=None, derandomize=True)
+@settings(max_examples=100)
 @given(
     st.sampled_from(
         [b"", b"fLaC", b"OggS", b"RIFF\xff\xff\xff\xffWAVE", b"FORM\0\0\1\0AIFF", b"\0\0\0\x18ftyp", b"ID3\3"]

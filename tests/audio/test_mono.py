@@ -32,7 +32,7 @@ def test_what_no_float32_holds_becomes_infinite_without_a_warning():
     assert np.all(np.isinf(downmix(np.full((1, 3), 1e300), "dbl")))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.lists(st.integers(0, 4_000), max_size=20), st.sampled_from([8_000, 16_000, 22_050, 44_100, 96_000]))
 def test_cutting_into_blocks_changes_no_bit(cuts, rate):
     waveform = signals.noise(0.5, rate)

@@ -67,7 +67,7 @@ def test_a_stretch_equals_the_same_place_of_the_track(encoding):
             np.testing.assert_allclose(excerpt, track[start : start + 2 * RATE], atol=tolerance)
 
 
-@settings(max_examples=25, deadline=None, derandomize=True)
+@settings(max_examples=25)
 @given(
     st.sampled_from([4_000, 8_000, 11_025, 22_050, 32_000, 44_100, 48_000, 96_000, 44_101]),
     st.floats(0, 5),

@@ -1,4 +1,4 @@
-"""A training run in a process of its own, so that a test can kill it: python -m tests.fleet.train_child ROOT RUN EPOCHS."""
+"""A training run in a process of its own, for a test to kill: python -m tests.fleet.train_child ROOT RUN EPOCHS."""
 
 import sys
 

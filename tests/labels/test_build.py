@@ -1,6 +1,6 @@
 import numpy as np
 import pyarrow as pa
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tagfleet.labels.build import build_labels, encode_targets
@@ -36,7 +36,6 @@ def test_no_tracks_give_no_labels():
     assert built.labels.num_rows == 0
 
 
-@settings(deadline=None)
 @given(st.dictionaries(st.text("0123", min_size=1), TAGS, max_size=8))
 def test_rows_are_sorted_unique_and_agree_with_the_counts(tags_by_track):
     built = build_labels(catalogue(tags_by_track), TAXONOMY)
@@ -49,7 +48,6 @@ def test_rows_are_sorted_unique_and_agree_with_the_counts(tags_by_track):
     assert len(exclusive) == len(set(exclusive))
 
 
-@settings(deadline=None)
 @given(st.dictionaries(st.text("0123", min_size=1), TAGS, max_size=8), st.randoms())
 def test_the_order_of_the_catalogue_makes_no_difference(tags_by_track, rng):
     shuffled = list(tags_by_track.items())
@@ -58,7 +56,6 @@ def test_the_order_of_the_catalogue_makes_no_difference(tags_by_track, rng):
     assert one == other
 
 
-@settings(deadline=None)
 @given(st.dictionaries(st.text("0123", min_size=1), TAGS, max_size=8))
 def test_targets_are_the_labels_and_nan_where_nothing_is_known(tags_by_track):
     labels = build_labels(catalogue(tags_by_track), TAXONOMY).labels

@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tagfleet.labels.matching import Matcher
@@ -37,7 +37,6 @@ def test_a_tag_that_only_holds_a_spelling_is_none():
     assert MATCHER.match(["ロックじゃない", "popular", ""]) == []
 
 
-@settings(deadline=None)
 @given(st.lists(ANY_TEXT | st.sampled_from([spelling for *_, spelling in SPELLINGS])))
 def test_any_tags_give_matches_in_their_order_with_their_words(tags):
     matches = MATCHER.match(tags)

@@ -1,6 +1,6 @@
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tagfleet.errors import TaxonomyError
@@ -8,6 +8,7 @@ from tagfleet.labels.split import FRACTIONS, assign_splits, check_splits, split_
 from tagfleet.labels.taxonomy import load_taxonomy
 from tagfleet.schemas import LABELS, TRACKS, conform
 
+PINNED = "trtrtrtrtrtrtrtrtetrvatrtrtrtrtetrtrvatr"
 NAMES = st.none() | st.text("ab", max_size=2)
 TRACK_ROWS = st.lists(
     st.fixed_dictionaries({"track_id": st.text("0123", min_size=1), "creator_id": NAMES, "album_id": NAMES}),
@@ -31,7 +32,6 @@ def test_the_shares_of_many_creators_are_those_asked_for():
         assert drawn.count(split) / len(drawn) == pytest.approx(fraction, abs=0.025)  # more than 3 sigma
 
 
-@settings(deadline=None)
 @given(TRACK_ROWS)
 def test_no_creator_is_on_two_sides(rows):
     side = sides(rows)
@@ -42,7 +42,6 @@ def test_no_creator_is_on_two_sides(rows):
     assert all(len(of_one) == 1 for of_one in by_creator.values())
 
 
-@settings(deadline=None)
 @given(TRACK_ROWS, st.randoms())
 def test_neither_order_nor_further_tracks_move_anybody(rows, rng):
     before = sides(rows)
@@ -71,3 +70,20 @@ def test_a_label_without_a_training_track_is_refused_by_name():
     with pytest.raises(TaxonomyError, match=r"no training track has instrument:organ$"):
         check_splits(splits, labels, taxonomy)
     check_splits(pa.table({"track_id": ["1", "2"], "split": ["train", "train"]}), labels, taxonomy)
+
+
+def test_the_draw_never_changes():
+    """Models were trained on it: another hash, salt or share would let their test creators leak into training."""
+    drawn = "".join(split_of(f"creator {n}")[:2] for n in range(20))
+    assert drawn == PINNED
+
+
+def test_an_album_is_another_group_than_a_creator_of_that_name():
+    rows = [{"track_id": str(n), "creator_id": None, "album_id": f"name {n}"} for n in range(40)]
+    splits = assign_splits(tracks(rows)).sort_by("track_id")
+    by_album = [
+        split
+        for _, split in sorted(zip(map(int, splits["track_id"].to_pylist()), splits["split"].to_pylist(), strict=True))
+    ]
+    assert by_album == [split_of(f"album name {n}") for n in range(40)]
+    assert by_album != [split_of(f"creator name {n}") for n in range(40)]

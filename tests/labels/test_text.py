@@ -1,6 +1,6 @@
 import unicodedata
 
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tagfleet.labels.text import fold
@@ -8,14 +8,12 @@ from tagfleet.labels.text import fold
 ANY_TEXT = st.text(st.characters(codec=None, exclude_categories=()))  # lone surrogates too: Python's str has them
 
 
-@settings(deadline=None)
 @given(ANY_TEXT)
 @example("\u03b1\u0345\u0308")  # casefold makes a letter of the iota, which then takes the dots
 def test_folding_twice_is_folding_once(text):
     assert fold(fold(text)) == fold(text)
 
 
-@settings(deadline=None)
 @given(st.text())
 def test_the_unicode_form_that_someone_typed_in_makes_no_difference(text):
     forms = {fold(unicodedata.normalize(form, text)) for form in ("NFC", "NFD", "NFKC", "NFKD")}
