@@ -26,7 +26,7 @@ def demo(
     context: typer.Context,
     out: Annotated[Path, typer.Option(help="Folder for the audio, the settings and the storage root.")] = Path("demo"),
     tracks: Annotated[int, typer.Option(help="Tracks to synthesise.", min=24)] = 120,
-    epochs: Annotated[int, typer.Option(help="Epochs of training.", min=1)] = 20,
+    epochs: Annotated[int | None, typer.Option(help="Epochs of training; default: as for `train`.", min=1)] = None,
     seed: Annotated[int, typer.Option(help="Decides every note, name and weight.", min=0)] = 7,
 ) -> None:
     """Synthesise a small catalogue, label it, train a tagger, tag everything, publish a snapshot."""
@@ -37,7 +37,7 @@ def demo(
     out.mkdir(parents=True, exist_ok=True)
     _write_audio(session, out, tracks, seed)
     settings = _write_settings(session, out, epochs, seed)
-    run_id = f"demo-{tracks}-tracks-{epochs}-epochs-seed-{seed}"
+    run_id = f"demo-{tracks}-tracks-{Session(file=settings).settings.train.epochs}-epochs-seed-{seed}"
     root = Session(file=settings).root
     started = root.exists(f"runs/{run_id}/recipe.json")
     with ray_cluster(Session(file=settings).settings.ray):  # one start for both jobs
@@ -78,14 +78,15 @@ def _write_audio(session: Session, out: Path, tracks: int, seed: int) -> None:
     mark.write_text(json.dumps(wanted), encoding="utf-8")
 
 
-def _write_settings(session: Session, out: Path, epochs: int, seed: int) -> Path:
+def _write_settings(session: Session, out: Path, epochs: int | None, seed: int) -> Path:
     """Settings for this folder: the root beside the audio unless one was named, and the demo's training."""
     named = session.loaded.sources.get("root") is not None
     root = session.root.root if named else "root"
     path = out / FILE_NAME
     path.write_text(
         f"# Written by `tagfleet demo`; `tagfleet config show` lists what else can be set.\n"
-        f"root = {json.dumps(root, ensure_ascii=False)}\n\n[train]\nepochs = {epochs}\nseed = {seed}\n",
+        f"root = {json.dumps(root, ensure_ascii=False)}\n\n[train]\nseed = {seed}\n"
+        + (f"epochs = {epochs}\n" if epochs else ""),
         encoding="utf-8",
     )
     return path

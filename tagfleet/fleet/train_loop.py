@@ -85,7 +85,8 @@ def train_worker(job: WorkerJob) -> None:
         progress.history.append(line | {"seconds": round(time.monotonic() - start, 2)})
         with tempfile.TemporaryDirectory() as folder:
             save(progress, Path(folder))
-            metrics = {"validation_loss": line["validation_loss"], "history": progress.history}
+            # A copy: the controller fetches it later, when the next epoch may have been added.
+            metrics = {"validation_loss": line["validation_loss"], "history": list(progress.history)}
             ray.train.report(metrics, checkpoint=ray.train.Checkpoint.from_directory(folder))
 
 

@@ -3,8 +3,10 @@ import os
 import subprocess
 import sys
 import time
+import uuid
 from pathlib import Path
 
+import boto3
 import pytest
 
 from tagfleet.audio.config import DecodeLimits
@@ -16,6 +18,7 @@ from tagfleet.fleet.train import train
 from tagfleet.model.tagger import Tagger
 from tagfleet.store.models import ModelStore
 from tagfleet.store.objects import Storage
+from tests.conftest import HARD_NAME
 from tests.fleet.synthetic import AUDIO, NETWORK, TAXONOMY, log_mel, store_features, tracks_and_labels, truth
 
 N_TRACKS = 73  # an odd number of training tracks: two workers cannot share them evenly
@@ -29,7 +32,7 @@ def run_training(root, run_id, *, resume=False, ray_config=None, report=lambda l
         tracks,
         labels,
         TAXONOMY,
-        config=TrainConfig(**{"batch_size": 4, "learning_rate": 0.01} | settings),
+        config=TrainConfig(**{"batch_size": 4, "clips_per_track": 4, "learning_rate": 0.01} | settings),
         audio=AUDIO,
         network=NETWORK,
         limits=DecodeLimits(),
@@ -41,9 +44,11 @@ def run_training(root, run_id, *, resume=False, ray_config=None, report=lambda l
 
 
 @pytest.fixture(scope="module")
-def trained(ray_local, tmp_path_factory):
-    """A finished run of two workers: its root, its result and what was reported on the way."""
-    root = Storage(str(tmp_path_factory.mktemp("曲 #1?50%")))
+def trained(ray_local):
+    """A finished run of two workers on S3: its root, its result and what was reported on the way."""
+    bucket = f"training-{uuid.uuid4().hex[:8]}"
+    boto3.client("s3").create_bucket(Bucket=bucket)
+    root = Storage(f"s3://{bucket}/{HARD_NAME}")
     store_features(root, N_TRACKS)
     lines = []
     return root, run_training(root, "r1", report=lines.append, epochs=EPOCHS), lines
@@ -127,7 +132,7 @@ def test_a_loss_that_is_no_number_stops_the_run_and_names_the_track(ray_local, t
     root = Storage(str(tmp_path))
     store_features(root, N_TRACKS, broken=2)
     with pytest.raises(JobError, match=r"the loss is nan in epoch 1, at tracks .*t002") as stopped:
-        run_training(root, "r", epochs=2)
+        run_training(root, "r", n_workers=1, epochs=2)
     assert "learning_rate" in stopped.value.hint
     assert ModelStore(root).published() == []
 
