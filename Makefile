@@ -1,4 +1,4 @@
-# Two commands need nothing before them but Python >= 3.11, git and make: `make demo` and `make test`.
+# Two commands need nothing before them but Python 3.11 to 3.13, git and make: `make demo` and `make test`.
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
@@ -25,7 +25,7 @@ lock: $(STAMP)  ## re-pin every dependency, with hashes and without registry add
 
 $(STAMP): pyproject.toml cluster/constraints.txt
 	@echo "Installing the pinned dependencies into .venv (torch is large: several minutes the first time) ..." >&2
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "tagfleet needs Python >= 3.11: make PYTHON=python3.12 ...")'
+	$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14) and "tagfleet needs Python 3.11 to 3.13: make PYTHON=python3.12 ...")'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r cluster/constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .

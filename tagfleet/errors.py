@@ -112,13 +112,6 @@ class JobError(TagfleetError):
     exit_code = 5
 
 
-class GateRefused(TagfleetError):
-    """A gate said no; what was made is kept, nothing was published."""
-
-    code = "gate"
-    exit_code = 3
-
-
 class TooManyFailures(TagfleetError):
     """Finished, but more bad tracks than allowed."""
 

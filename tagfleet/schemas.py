@@ -105,7 +105,8 @@ PARTS = pa.schema(
         pa.field("path", pa.string(), nullable=False),  # relative to the table
         pa.field("size_bytes", pa.int64(), nullable=False),
         pa.field("n_rows", pa.int64(), nullable=False),
-        pa.field("failures", pa.list_(pa.string()), nullable=False),  # stage/reason of each failed row
+        pa.field("failed_ids", pa.list_(pa.string()), nullable=False),
+        pa.field("failures", pa.list_(pa.string()), nullable=False),  # stage/reason of each failed row, in that order
         pa.field("id_checksum", pa.uint64(), nullable=False),  # order-independent checksum of the track ids
     ]
 )

@@ -92,7 +92,7 @@ def _file_layer(path: Path, name: str) -> Layer:
     values: dict[str, Any] = read_toml(path)
     root = values.get("root")
     if isinstance(root, str) and "://" not in root:
-        values["root"] = str(path.resolve().parent / root)
+        values["root"] = str(path.resolve().parent / Path(root).expanduser())
     elif root is not None and not isinstance(root, str):
         raise ConfigError(f"{name}: root must be text, given {root!r}", hint='e.g. root = "tagfleet-root"')
     return Layer(name=name, values=values)

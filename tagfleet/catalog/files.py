@@ -96,25 +96,33 @@ def _csv(text: str, delimiter: str, mapping: Mapping[str, str]) -> Iterator[RawR
 
 
 def _json_lines(text: str, mapping: Mapping[str, str]) -> Iterator[RawRow]:
+    unseen = set(mapping.values())
     for line, content in enumerate(io.StringIO(text, newline="\n"), start=1):
         if not content.strip():
             continue
         try:
             values = json.loads(content)
-        except (json.JSONDecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:
             yield RawRow(line=line, values={"line": content}, problem=f"not JSON: {error}")
             continue
         if not isinstance(values, dict):
             yield RawRow(line=line, values={"line": content}, problem=f"not an object but {type(values).__name__}")
             continue
-        ours = our_columns(list(values), mapping, required=())
+        unseen -= values.keys()
+        try:
+            ours = our_columns(list(values), {o: t for o, t in mapping.items() if t in values}, required=())
+        except CatalogError as error:
+            yield RawRow(line=line, values=values, problem=error.message)
+            continue
         yield RawRow(line=line, values=dict(zip(ours, values.values(), strict=True)))
+    if unseen:
+        raise CatalogError(f"no line has {', '.join(map(repr, sorted(unseen)))}", hint="check --map OURS=THEIRS")
 
 
 def _parquet(data: bytes, mapping: Mapping[str, str]) -> Iterator[RawRow]:
     try:
         table = pq.read_table(pa.BufferReader(data))
-    except pa.ArrowInvalid as error:
+    except (pa.ArrowException, OSError) as error:
         raise CatalogError(f"not a Parquet file: {error}") from error
     table = table.rename_columns(our_columns(table.column_names, mapping))
     line = 0

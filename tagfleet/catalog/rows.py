@@ -63,6 +63,7 @@ def check_rows(rows: Iterable[RawRow], *, audio_root: str, tag_separator: str = 
     """
     good: dict[str, dict[str, Any]] = {}
     first_line: dict[str, int] = {}
+    spelled: dict[str, str] = {}  # tables do not tell column names apart by letter case
     problems: list[Problem] = []
     rejected: list[RawRow] = []
     for row in rows:
@@ -71,6 +72,9 @@ def check_rows(rows: Iterable[RawRow], *, audio_root: str, tag_separator: str = 
             if row.problem:
                 raise _Bad(row.problem)
             track = _track(row.values, audio_root, tag_separator)
+            for name in track:
+                if spelled.setdefault(name.lower(), name) != name:
+                    raise _Bad(f"column {name!r} is called {spelled[name.lower()]!r} in an earlier row")
             if track["track_id"] in first_line:
                 raise _Bad(f"track_id {track['track_id']!r} stood already in line {first_line[track['track_id']]}")
         except _Bad as bad:
@@ -114,7 +118,9 @@ def resolve_uri(uri: str, audio_root: str) -> str:
     # In a bucket '..' is a name like any other, but no library names a key so: refuse it everywhere.
     if ".." in relative.split("/"):
         raise ValueError(f"uri {uri!r} climbs out of the audio root")
-    if not relative or (relative.endswith("/") and not remote):
+    if not remote:  # to a file system `a//./b` is `a/b`, in a bucket they are two objects
+        relative = "/".join(part for part in relative.split("/") if part not in ("", "."))
+    if not relative:
         raise ValueError(f"uri {uri!r} names no file")
     return f"{root}/{relative}"
 
@@ -148,10 +154,11 @@ def _extra(values: Mapping[str, Any]) -> Iterator[tuple[str, str | None]]:
         if name in TRACKS.names:
             continue
         value = values[name]
+        _encodable(name, "a column name")
         if value is None or isinstance(value, str):
             yield name, _text(values, name)
         else:
-            yield name, json.dumps(value, ensure_ascii=False, default=str)
+            yield name, _encodable(json.dumps(value, ensure_ascii=False, default=str), name)
 
 
 def _text(values: Mapping[str, Any], name: str) -> str | None:
@@ -189,8 +196,8 @@ def _number(values: Mapping[str, Any], name: str) -> float | None:
         raise _Bad(f"{name} must be a number, given {value!r}")
     try:
         number = float(value)
-    except ValueError as error:
-        raise _Bad(f"{name} must be a number, given {value!r}") from error
+    except (ValueError, OverflowError) as error:
+        raise _Bad(f"{name} must be a number, given {str(value)[:40]}") from error
     if not math.isfinite(number) or not 0 <= number < 2**63:
         raise _Bad(f"{name} must be 0 or more and finite, given {value!r}")
     return number
@@ -208,4 +215,7 @@ def _time(value: object) -> datetime | None:
         raise _Bad(f"updated_at must be ISO 8601 text, given {value!r}")
     if value.tzinfo is None:
         raise _Bad(f"updated_at {value.isoformat()!r} has no time zone; add one, e.g. +09:00")
-    return value.astimezone(UTC)
+    try:
+        return value.astimezone(UTC)
+    except OverflowError as error:
+        raise _Bad(f"updated_at {value.isoformat()!r} is out of range") from error

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tagfleet.catalog.rows import CheckedRows
     from tagfleet.store.tables import Table
 
-app = typer.Typer(help="The catalogue: what tracks there are.", no_args_is_help=True)
+app = typer.Typer(help="The catalogue: what tracks there are.")
 
 SkipBad = Annotated[bool, typer.Option(help="Leave bad rows out, into a rejects file, instead of refusing all.")]
 Rejects = Annotated[Path, typer.Option(help="Where --skip-bad writes the rows it left out (JSON Lines).")]
@@ -55,14 +55,13 @@ def scan(
         say(f"Skipped: {printable(name)}")
     for name, why in found.unreadable:
         say(f"Not readable, kept as a track: {printable(name)}: {printable(why)}")
-    if not found.checked.tracks.num_rows:
+    if not found.tracks.num_rows:
         raise CatalogError(
             f"no audio files below {audio_root}"
             + (f" ({found.n_other_files} other files)" if found.n_other_files else ""),
             hint="scan takes .wav .flac .mp3 .ogg .opus .m4a .aac .aiff files",
         )
-    _refuse(found.checked)
-    tracks = replace_below(known, found.checked.tracks, audio_root)
+    tracks = replace_below(known, found.tracks, audio_root)
     _commit(session, known, base_version, tracks, note=f"scan {audio_root}", dry_run=dry_run, as_json=as_json)
 
 
@@ -97,10 +96,14 @@ def import_(
     root = absolute(audio_root or str(file.parent))
     rows = read_rows(file.read_bytes(), kind, encoding=encoding, mapping=_mapping(map_ or []))
     checked = check_rows(rows, audio_root=root, tag_separator=tag_separator)
-    if skip_bad:
-        _write_rejects(checked, rejects)
-    else:
+    if not skip_bad:
         _refuse(checked)
+    elif not dry_run:
+        _write_rejects(checked, rejects)
+    if not checked.tracks.num_rows:
+        raise CatalogError(
+            f"{file.name} holds no good row; the catalogue stays as it is", hint="check --audio-root and --map"
+        )
     table = _table(session)
     base_version = table.latest()
     known = table.read(base_version) if base_version >= 0 else None

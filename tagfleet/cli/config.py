@@ -13,7 +13,7 @@ from tagfleet.config import Section
 from tagfleet.errors import UsageError
 from tagfleet.settings import FILE_NAME
 
-app = typer.Typer(help="Settings: what is set, and by whom.", no_args_is_help=True)
+app = typer.Typer(help="Settings: what is set, and by whom.")
 
 
 @app.command()

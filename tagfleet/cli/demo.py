@@ -16,6 +16,7 @@ import typer
 from tagfleet.cli.output import emit_table, say
 from tagfleet.cli.progress import progress
 from tagfleet.cli.session import Session
+from tagfleet.config import Layer
 from tagfleet.errors import JobError, UsageError
 from tagfleet.settings import FILE_NAME
 
@@ -37,16 +38,18 @@ def demo(
     out.mkdir(parents=True, exist_ok=True)
     _write_audio(session, out, tracks, seed)
     settings = _write_settings(session, out, epochs, seed)
-    run_id = f"demo-{tracks}-tracks-{Session(file=settings).settings.train.epochs}-epochs-seed-{seed}"
-    root = Session(file=settings).root
+    inner = Session(file=settings, flags=(Layer(name="flag", values={"root": _demo_root(session, out)}),))
+    root = inner.root
+    run_id = f"demo-{tracks}-tracks-{inner.settings.train.epochs}-epochs-seed-{seed}"
     started = root.exists(f"runs/{run_id}/recipe.json")
-    with ray_cluster(Session(file=settings).settings.ray):  # one start for both jobs
-        _run(settings, "catalog", "import", str(out / "catalog.csv"), "--audio-root", str(out / "audio"))
-        _run(settings, "labels", "build")
-        _run(settings, "train", *(("--resume", run_id) if started else ("--run-id", run_id)))
-        _run(settings, "models", "promote", "tagger")
-        _run(settings, "retag")
-    _tell_failures(Session(file=settings))
+    at = ("-c", str(settings), "--root", root.root)
+    with ray_cluster(inner.settings.ray):  # one start for both jobs
+        _run(at, "catalog", "import", str(out / "catalog.csv"), "--audio-root", str(out / "audio"))
+        _run(at, "labels", "build")
+        _run(at, "train", *(("--resume", run_id) if started else ("--run-id", run_id)))
+        _run(at, "models", "promote", "tagger")
+        _run(at, "retag")
+    _tell_failures(inner)
     command = shlex.join([_program(), "-c", str(settings)])
     say(
         f"""
@@ -78,11 +81,21 @@ def _write_audio(session: Session, out: Path, tracks: int, seed: int) -> None:
     mark.write_text(json.dumps(wanted), encoding="utf-8")
 
 
+def _demo_root(session: Session, out: Path) -> str:
+    """`root/` beside the audio, or what `--root` names on this very call.
+
+    A root from settings or the environment may be a real one: the demo must not put its catalogue in that place.
+    """
+    named = session.loaded.sources.get("root") == "flag"
+    return session.root.root if named else str((out / "root").absolute())
+
+
 def _write_settings(session: Session, out: Path, epochs: int | None, seed: int) -> Path:
     """Settings for this folder: the root beside the audio unless one was named, and the demo's training."""
-    named = session.loaded.sources.get("root") is not None
-    root = session.root.root if named else "root"
+    root = _demo_root(session, out)
     path = out / FILE_NAME
+    if path.exists() and epochs is None:
+        return path
     path.write_text(
         f"# Written by `tagfleet demo`; `tagfleet config show` lists what else can be set.\n"
         f"root = {json.dumps(root, ensure_ascii=False)}\n\n[train]\nseed = {seed}\n"
@@ -92,11 +105,11 @@ def _write_settings(session: Session, out: Path, epochs: int | None, seed: int) 
     return path
 
 
-def _run(settings: Path, *words: str) -> None:
+def _run(at: tuple[str, ...], *words: str) -> None:
     from tagfleet.cli.main import exit_code
 
     say(f"\n$ tagfleet {shlex.join(words)}")
-    code = exit_code(["-c", str(settings), *words])
+    code = exit_code([*at, *words])
     if code:
         raise JobError(f"`tagfleet {words[0]}` ended with exit code {code}", hint="see the message above")
 

@@ -10,7 +10,7 @@ import typer
 from tagfleet.cli.output import DryRun, Json, emit_json, emit_table, say
 from tagfleet.cli.session import Session
 
-app = typer.Typer(help="Labels: what the tags say, in the words of a taxonomy.", no_args_is_help=True)
+app = typer.Typer(help="Labels: what the tags say, in the words of a taxonomy.")
 
 
 @app.command()

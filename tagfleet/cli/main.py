@@ -12,7 +12,7 @@ import typer
 
 from tagfleet import __version__
 from tagfleet.cli import catalog, config, demo, labels, models, predictions, retag, train
-from tagfleet.cli.output import emit_json, printable, say
+from tagfleet.cli.output import be_quiet, complain, emit_json, printable
 from tagfleet.cli.session import Session
 from tagfleet.config import Layer
 from tagfleet.errors import CatalogError, TagfleetError
@@ -24,7 +24,6 @@ INTERRUPTED = 130
 app = typer.Typer(
     name="tagfleet",
     help="Batch tagging for music catalogues: genre, instrument and mood, from audio to Parquet.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -63,6 +62,7 @@ def main(
     """Options before the command hold for every command."""
     values = {name: value for name, value in (("root", root), ("tz", tz), ("lang", lang)) if value is not None}
     verbosity = -1 if quiet else verbose
+    be_quiet(quiet)
     logging.basicConfig(stream=sys.stderr, level=logging.INFO if verbosity > 0 else logging.WARNING)
     context.obj = Session(file=file, flags=(Layer(name="flag", values=values),), verbosity=verbosity)
 
@@ -78,16 +78,13 @@ def exit_code(arguments: list[str]) -> int:
     show_traceback = any(a.startswith("-v") and set(a[1:]) == {"v"} and len(a) > 2 for a in arguments)
     command = typer.main.get_command(app)
     try:
-        result = command.main(arguments, prog_name="tagfleet", standalone_mode=False)
+        result = command.main(arguments or ["--help"], prog_name="tagfleet", standalone_mode=False)
         return result if isinstance(result, int) else 0
     except typer.Exit as leave:
         return leave.exit_code
     except (typer.Abort, KeyboardInterrupt):
-        say("Interrupted.")
+        complain("Interrupted.")
         return INTERRUPTED
-    except BrokenPipeError:  # `tagfleet … | head`
-        sys.stderr.close()
-        return 0
     except TagfleetError as error:
         if show_traceback:
             traceback.print_exc()
@@ -108,13 +105,15 @@ def exit_code(arguments: list[str]) -> int:
 
 def _tell(error: TagfleetError, as_json: bool, code: str | None = None) -> None:
     if as_json:
-        emit_json({"error": {"code": code or error.code, "message": error.message, "hint": error.hint}})
+        told = {"code": code or error.code, "message": error.message, "hint": error.hint}
+        problems = {"problems": list(error.problems)} if isinstance(error, CatalogError) else {}
+        emit_json({"error": {**told, **problems}})
         return
-    say(f"Error: {printable(error.message)}")
+    complain(f"Error: {printable(error.message)}")
     if isinstance(error, CatalogError):
         for problem in error.problems[:MAX_PROBLEMS_SHOWN]:
-            say(f"  {printable(problem)}")
+            complain(f"  {printable(problem)}")
         if len(error.problems) > MAX_PROBLEMS_SHOWN:
-            say(f"  … and {len(error.problems) - MAX_PROBLEMS_SHOWN} more")
+            complain(f"  … and {len(error.problems) - MAX_PROBLEMS_SHOWN} more (--json lists all)")
     if error.hint:
-        say(f"Hint: {printable(error.hint)}")
+        complain(f"Hint: {printable(error.hint)}")

@@ -10,7 +10,7 @@ import typer
 from tagfleet.cli.output import Json, emit_facts, emit_json, emit_table, local_time, say
 from tagfleet.cli.session import Session
 
-app = typer.Typer(help="Models: published taggers, and which is in production.", no_args_is_help=True)
+app = typer.Typer(help="Models: published taggers, and which is in production.")
 
 
 @app.command("list")

@@ -13,6 +13,8 @@ from zoneinfo import ZoneInfo
 
 import typer
 
+_quiet = False
+
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", "-n", help="Say what would be done, and do nothing.")]
 
@@ -36,8 +38,20 @@ def _is_control(character: str) -> bool:
 
 
 def say(message: str) -> None:
-    """One line for the person, on stderr."""
+    """A remark for the person, on stderr; not made under `-q`."""
+    if not _quiet:
+        typer.echo(message, err=True)
+
+
+def complain(message: str) -> None:
+    """A line of an error, on stderr, in any case."""
     typer.echo(message, err=True)
+
+
+def be_quiet(quiet: bool) -> None:
+    """Whether remarks are made from now on."""
+    global _quiet
+    _quiet = quiet
 
 
 def emit_json(value: object) -> None:

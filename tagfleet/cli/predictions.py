@@ -14,7 +14,7 @@ from tagfleet.errors import NotFoundError, UsageError
 if TYPE_CHECKING:
     from tagfleet.store.predictions import Predictions
 
-app = typer.Typer(help="Predictions: committed snapshots of what the tracks are.", no_args_is_help=True)
+app = typer.Typer(help="Predictions: committed snapshots of what the tracks are.")
 
 Version = Annotated[int | None, typer.Option(help="Snapshot version; default: the latest.")]
 QUERY_COLUMNS = ("track_id", "source_name", "genre", "genre_probability", "mood", "instruments")
@@ -95,9 +95,7 @@ def rollback(
     as_json: Json = False,
 ) -> None:
     """Make an older snapshot the current one, as a new version; nothing is deleted."""
-    table = _predictions(context.obj).table
-    target = table.version() - 1 if version is None else version
-    new = table.rollback(target)
+    target, new = _predictions(context.obj).rollback(version)
     emit_json({"version": new, "restored": target}) if as_json else say(f"Version {new} is version {target} again.")
 
 

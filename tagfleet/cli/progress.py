@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from threading import Event, Thread
 
 from tagfleet.cli.output import say
 
@@ -24,7 +25,8 @@ def progress(what: str, total: int | None, *, quiet: bool = False) -> Iterator[A
         with _bar(what, total) as advance:
             yield advance
     else:
-        yield _heartbeat(what, total)
+        with _heartbeat(what, total) as advance:
+            yield advance
 
 
 @contextmanager
@@ -42,18 +44,32 @@ def _bar(what: str, total: int | None) -> Iterator[Advance]:
         yield advance
 
 
-def _heartbeat(what: str, total: int | None) -> Advance:
-    start = last = time.monotonic()
+@contextmanager
+def _heartbeat(what: str, total: int | None) -> Iterator[Advance]:
+    start = time.monotonic()
+    totals = (0, 0)
+    over = Event()
+
+    def tell() -> None:
+        done, failed = totals
+        rate = done / max(time.monotonic() - start, 1e-9)
+        of = f"/{total}" if total is not None else ""
+        left = f", {(total - done) / rate:.0f} s left" if total is not None and 0 < done < total else ""
+        say(f"{what}: {done}{of}, {rate:.1f}/s, {failed} failed{left}")
+
+    def beat() -> None:
+        while not over.wait(HEARTBEAT_S):
+            tell()
 
     def advance(done: int, failed: int) -> None:
-        nonlocal last
-        now = time.monotonic()
-        finished = total is not None and done >= total
-        if now - last < HEARTBEAT_S and not finished:
-            return
-        last = now
-        rate = done / max(now - start, 1e-9)
-        eta = f", {max(0.0, (total - done) / rate):.0f} s left" if total is not None and done and not finished else ""
-        say(f"{what}: {done}{f'/{total}' if total is not None else ''}, {rate:.1f}/s, {failed} failed{eta}")
+        nonlocal totals
+        totals = (done, failed)
 
-    return advance
+    thread = Thread(target=beat, name="heartbeat", daemon=True)
+    thread.start()
+    try:
+        yield advance
+    finally:
+        over.set()
+        thread.join()
+    tell()

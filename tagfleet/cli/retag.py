@@ -35,7 +35,10 @@ def retag(
     from tagfleet.model.tagger import Tagger
     from tagfleet.store.models import ModelStore
 
-    session: Session = context.obj.with_flags(settings)
+    flags = list(settings or [])
+    if max_error_rate is not None:
+        flags += [f"retag.max_error_rate={max_error_rate}", "retag.min_errors=1"]
+    session: Session = context.obj.with_flags(flags)
     root = session.root
     ref, files = ModelStore(root).load(model)
     tagger = Tagger.from_files(files)
@@ -53,9 +56,6 @@ def retag(
         facts = {"run_id": plan.run_id, "model": plan.model, "n_catalog": plan.n_catalog, "reasons": dict(plan.reasons)}
         emit_json(facts) if as_json else emit_facts(facts)
         return
-    config = session.settings.retag
-    if max_error_rate is not None:
-        config = config.model_copy(update={"max_error_rate": max_error_rate})
     say(f"Run {plan.run_id}: {plan.to_tag.num_rows} of {plan.n_catalog} tracks to tag with {ref} …")
     with progress("Tagging", plan.to_tag.num_rows, quiet=session.quiet) as advance:
         report = fleet_retag.retag(
@@ -63,7 +63,7 @@ def retag(
             plan,
             audio=tagger.audio,
             limits=session.settings.limits,
-            config=config,
+            config=session.settings.retag,
             ray_config=session.settings.ray,
             advance=advance,
         )

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from tagfleet.model.metrics import AxisMetrics
 
 
+WIDTH_ON_GPU = 64
+"""A GPU has the time for four times the network; any other width is taken as set."""
+
+
 def train(
     context: typer.Context,
     run_id: Annotated[str | None, typer.Option(help="Name of the run; default: train-<time>.")] = None,
@@ -35,9 +39,14 @@ def train(
     flags += [f"train.n_workers={workers}"] if workers is not None else []
     flags += [f"train.use_gpu={str(gpu).lower()}"] if gpu is not None else []
     session: Session = context.obj.with_flags(flags)
-    result = run_training(session, resume or run_id or new_run_id("train"), resume=resume is not None, dry_run=dry_run)
-    if result is None:
+    if session.settings.train.use_gpu and "network.width" not in session.loaded.sources:
+        session = session.with_flags([f"network.width={WIDTH_ON_GPU}"])
+    name = resume or run_id or new_run_id("train")
+    if dry_run:
+        facts = {"run_id": name, **planned(session)}
+        emit_json(facts) if as_json else emit_facts(facts)
         return
+    result = run_training(session, name, resume=resume is not None)
     if as_json:
         emit_json(result.model_dump(mode="json"))
         return
@@ -45,18 +54,25 @@ def train(
     emit_metrics(result.metrics)
 
 
-def run_training(session: Session, run_id: str, *, resume: bool, dry_run: bool = False) -> TrainResult | None:
-    """Train with the settings of `session`, showing progress; None for a dry run, which says what would be done."""
+def planned(session: Session) -> dict[str, int]:
+    """What a training would see and do."""
     from tagfleet.fleet.labelling import stored_labels
-    from tagfleet.fleet.train import plan_training, train
+    from tagfleet.fleet.train import plan_training
+    from tagfleet.store.tables import Table
+
+    labels, taxonomy = stored_labels(session.root)
+    return plan_training(Table(session.root, "catalog").read(), labels, taxonomy, session.settings.train)
+
+
+def run_training(session: Session, run_id: str, *, resume: bool) -> TrainResult:
+    """Train with the settings of `session`, showing progress."""
+    from tagfleet.fleet.labelling import stored_labels
+    from tagfleet.fleet.train import train
     from tagfleet.store.tables import Table
 
     chosen = session.settings
     labels, taxonomy = stored_labels(session.root)
     tracks = Table(session.root, "catalog").read()
-    if dry_run:
-        emit_facts({"run_id": run_id, **plan_training(tracks, labels, taxonomy, chosen.train)})
-        return None
     say(f"Run {run_id}: features first, then {chosen.train.epochs} epochs …")
     with progress("Making features", None, quiet=session.quiet) as advance:
         return train(

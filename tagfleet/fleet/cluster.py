@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 from tagfleet.errors import JobError
 from tagfleet.fleet.resources import RayConfig
@@ -73,8 +75,20 @@ def quieten() -> None:
     warnings.filterwarnings("ignore", message=".*RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO.*", category=FutureWarning)
 
 
+def n_cluster_cpus() -> float:
+    """CPUs of the connected Ray."""
+    import ray
+
+    resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]  # Ray gives it no types
+    return resources.get("CPU", 0.0)
+
+
 def usable_cpus() -> int:
-    """CPUs that this process may run on, which in a container can be fewer than the machine has."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    """CPUs that this process may use: by its affinity and its container's quota. At least 2, on which all stages fit:
+    Ray counts CPUs, it does not tie anything to them.
+    """
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    with suppress(OSError, ValueError):
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()  # "max 100000" without a quota
+        allowed = min(allowed, math.ceil(int(quota) / int(period)))
+    return max(2, allowed)

@@ -118,7 +118,10 @@ def feed(root: Storage, places: list[pa.Table]) -> ray.data.Dataset:
 def held_out(
     root: Storage, places: list[pa.Table], audio: AudioConfig
 ) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
-    """Track by track, the (n_clips, n_mels, clip_frames) clips that tagging would take, and its row of targets."""
+    """Track by track, the (n_clips, n_mels, clip_frames) clips that tagging would take, and its row of targets.
+
+    Of a track that is longer than what is stored (`train.max_track_s`), the clips are spread over what is stored.
+    """
     for feeds in map(Reading(root=root), places):
         targets = target_matrix(feeds)
         for n, (log_mel, duration_s) in enumerate(zip(feeds["log_mel"], feeds["duration_s"].to_pylist(), strict=True)):

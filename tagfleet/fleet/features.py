@@ -15,7 +15,7 @@ import pyarrow.dataset
 import pyarrow.parquet as pq
 
 from tagfleet.audio.config import AudioConfig, DecodeLimits
-from tagfleet.errors import JobError, TrackError
+from tagfleet.errors import FetchError, JobError, TrackError
 from tagfleet.fleet.config import TrainConfig
 from tagfleet.fleet.excerpts import stable_seed
 from tagfleet.schemas import FEATURES
@@ -76,7 +76,8 @@ def make_features(
                 failures |= {row["track_id"]: row["error_reason"] for row in stored.to_pylist() if row["error_reason"]}
                 advance(done, len(failures))
         except ray.exceptions.RayError as error:
-            raise JobError(f"making features stopped: {error}", hint="start again; finished files are kept") from error
+            why = str(error).strip().splitlines()[-1]
+            raise JobError(f"making features stopped: {why}", hint="start again; finished files are kept") from error
     return index_of(tracks, read_index(root, folder), failures)
 
 
@@ -116,6 +117,8 @@ class Decoding:
                 row["audio_fingerprint"] = opened.fingerprint
                 waveform, duration_s = decode_track(opened.file, self.audio, self.limits, max_s=self.max_track_s)
         except TrackError as error:
+            if isinstance(error, FetchError):  # says nothing of the bytes: the next call tries again
+                row["audio_fingerprint"] = None
             return row | {"error_reason": error.reason, "error_detail": error.message}
         frames = log_mel(torch.from_numpy(waveform)).T.to(torch.float16).contiguous().numpy()
         return row | {"duration_s": duration_s, "n_frames": len(frames), "log_mel": frames.tobytes()}

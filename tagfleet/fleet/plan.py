@@ -6,8 +6,9 @@ The plan is stored with the run; a second start of the same run reads it and nev
 from __future__ import annotations
 
 import json
+import secrets
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
 
@@ -15,19 +16,21 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from tagfleet.errors import UsageError
+from tagfleet.errors import NotFoundError
 from tagfleet.schemas import LINEAGE, PLAN
 from tagfleet.store.objects import Storage
 
 Only = Literal["new", "changed", "stale", "all"]
-"""new: tracks without a row; changed: also where the audio changed; stale: also where the tagger did; all."""
+"""new: tracks without a row; changed: also other audio, and what could not be fetched; stale: also another tagger."""
 
 REMOVED = "removed"
+RETRY = "retry"
+"""The last run could not fetch the track: nothing is known of its audio."""
 _REASONS: Mapping[Only, tuple[str, ...]] = {
     "new": ("new",),
-    "changed": ("new", "audio"),
-    "stale": ("new", "audio", "tagger"),
-    "all": ("new", "audio", "tagger", "asked"),
+    "changed": ("new", "retry", "audio"),
+    "stale": ("new", "retry", "audio", "tagger"),
+    "all": ("new", "retry", "audio", "tagger", "asked"),
 }
 
 
@@ -73,9 +76,13 @@ def make_work(tracks: pa.Table, snapshot: pa.Table | None, lineage: Mapping[str,
     same_tagger = _all_equal([(pa.scalar(lineage[name]), both[f"was_{name}"]) for name in LINEAGE if name in lineage])
     reason = pc.case_when(
         pc.make_struct(
-            pc.is_null(both["uri"]), pc.is_null(both["known"]), pc.invert(same_audio), pc.invert(same_tagger)
+            pc.is_null(both["uri"]),
+            pc.is_null(both["known"]),
+            pc.is_null(both["was_audio_fingerprint"]),
+            pc.invert(same_audio),
+            pc.invert(same_tagger),
         ),
-        *(pa.scalar(text) for text in (REMOVED, "new", "audio", "tagger", "asked")),
+        *(pa.scalar(text) for text in (REMOVED, "new", RETRY, "audio", "tagger", "asked")),
     )
     both = both.set_column(both.schema.get_field_index("uri"), "uri", pc.coalesce(both["uri"], both["was_uri"]))
     work = both.select(["track_id", "uri", "etag", "size_bytes"]).append_column("reason", reason)
@@ -95,24 +102,30 @@ def count_reasons(work: pa.Table) -> dict[str, int]:
     return {entry["values"]: entry["counts"] for entry in pc.value_counts(work["reason"]).to_pylist()}
 
 
-def store_plan(root: Storage, plan: Plan) -> None:
-    """Write the plan under `runs/<run_id>/`; the facts last, so that a half-written plan is none."""
+def store_plan(root: Storage, plan: Plan) -> Plan:
+    """Write the plan under `runs/<run_id>/`, its facts last and once: two starts of one run both get the first's."""
     rows = pa.BufferOutputStream()
     pq.write_table(plan.work, rows, compression="zstd")
-    root.write(f"runs/{plan.run_id}/plan.parquet", rows.getvalue().to_pybytes())
-    facts = {name: value for name, value in asdict(replace(plan, work=None)).items() if name != "work"}
-    root.write(f"runs/{plan.run_id}/plan.json", json.dumps(facts, ensure_ascii=False, indent=2).encode())
+    file = f"plan-{secrets.token_hex(4)}.parquet"
+    root.write(f"runs/{plan.run_id}/{file}", rows.getvalue().to_pybytes())
+    facts = {name: value for name, value in vars(plan).items() if name != "work"} | {"file": file}
+    if root.create(_facts_key(plan.run_id), json.dumps(facts, ensure_ascii=False, indent=2).encode()):
+        return plan
+    return stored_plan(root, plan.run_id) or plan
 
 
 def stored_plan(root: Storage, run_id: str) -> Plan | None:
     """The plan of a run that was started before, or None."""
-    if not root.exists(f"runs/{run_id}/plan.json"):
+    try:
+        facts = json.loads(root.read(_facts_key(run_id)))
+    except NotFoundError:
         return None
-    facts = json.loads(root.read(f"runs/{run_id}/plan.json"))
-    if "work" in facts or facts.get("run_id") != run_id:
-        raise UsageError(f"runs/{run_id}/plan.json is not the plan of {run_id}", hint="choose another --run-id")
-    work = pq.read_table(pa.BufferReader(root.read(f"runs/{run_id}/plan.parquet")), schema=PLAN)
-    return Plan(**facts, work=work)
+    rows = root.read(f"runs/{run_id}/{facts.pop('file')}")
+    return Plan(**facts, work=pq.read_table(pa.BufferReader(rows), schema=PLAN))
+
+
+def _facts_key(run_id: str) -> str:
+    return f"runs/{run_id}/plan.json"
 
 
 def utc_now() -> str:

@@ -35,5 +35,5 @@ class RetagConfig(Section):
     """Most rows of one Parquet data file."""
     max_error_rate: float = Field(default=0.01, ge=0, le=1)
     """Share of newly failed among newly tried tracks above which nothing is published."""
-    min_errors: int = Field(default=10, ge=0)
+    min_errors: int = Field(default=10, ge=1)
     """Fewer new failures than this never stop a run: a rate says nothing about a small catalogue."""

@@ -10,17 +10,20 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from tagfleet.audio.config import AudioConfig, DecodeLimits
-from tagfleet.errors import ConflictError, DigestMismatch, JobError, TooManyFailures
-from tagfleet.fleet.cluster import ray_cluster
-from tagfleet.fleet.plan import Only, Plan, count_reasons, make_work, store_plan, stored_plan, utc_now
+from tagfleet.errors import ConfigError, ConflictError, DigestMismatch, JobError, TooManyFailures
+from tagfleet.fleet.cluster import n_cluster_cpus, ray_cluster
+from tagfleet.fleet.plan import RETRY, Only, Plan, count_reasons, make_work, store_plan, stored_plan, utc_now
 from tagfleet.fleet.resources import RayConfig, RetagConfig
 from tagfleet.model.tagger import Tagger
 from tagfleet.store.models import ModelRef
-from tagfleet.store.objects import Storage, ensure_exclusive_create
+from tagfleet.store.objects import Storage
 from tagfleet.store.predictions import PartFile, Predictions
 from tagfleet.store.tables import Table
+
+WRITE_CPUS = 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,13 +96,14 @@ def retag(
     predictions = Predictions(root)
     if predictions.table.committed(plan.run_id):
         return stored_report(root, plan.run_id)
-    ensure_exclusive_create(root)
-    store_plan(root, plan)
+    check_base(predictions, plan)
+    plan = store_plan(root, plan)
     parts: list[PartFile] = []
     if plan.to_tag.num_rows:
         with ray_cluster(ray_config):
+            check_fits(config, n_cluster_cpus())
             parts = list(counted(tag_tracks(root, plan, audio, limits, config), advance))
-    check_failures(parts, config)
+    check_failures(parts, plan, config)
     ready = predictions.prepare(
         parts,
         tagged_ids=plan.to_tag["track_id"],
@@ -130,6 +134,17 @@ def retag(
     if changed:
         predictions.commit(ready, plan.run_id)
     return report
+
+
+def check_base(predictions: Predictions, plan: Plan) -> None:
+    """Raise ConflictError, before any work, when another run committed since the plan was made."""
+    planned_on = 0 if plan.base_version is None else plan.base_version
+    latest = max(0, predictions.table.latest())
+    if latest != planned_on:
+        raise ConflictError(
+            f"predictions are at version {latest}, run {plan.run_id} was planned on version {planned_on}",
+            hint="start a new run: leave out --run-id",
+        )
 
 
 def stored_report(root: Storage, run_id: str) -> RetagReport:
@@ -174,9 +189,10 @@ def tag_tracks(
         )
         .map_batches(
             Writing(root=root, run_id=plan.run_id),
-            batch_size=config.rows_per_file,
+            # Twenty files at least, as far as blocks allow: progress is what is written.
+            batch_size=min(config.rows_per_file, max(n, to_tag.num_rows // 20)),
             batch_format="pyarrow",
-            num_cpus=0.1,
+            num_cpus=WRITE_CPUS,
         )
     )
     try:
@@ -190,6 +206,16 @@ def tag_tracks(
         ) from error
 
 
+def check_fits(config: RetagConfig, n_cpus: float) -> None:
+    """Raise ConfigError when the stages would wait for each other for ever: all of them must fit side by side."""
+    needed = config.network_workers * config.network_cpus + config.decode_cpus + WRITE_CPUS
+    if needed > n_cpus:
+        raise ConfigError(
+            f"retag needs {needed:g} CPUs at once, Ray has {n_cpus:g}",
+            hint="lower retag.network_workers, retag.network_cpus or retag.decode_cpus",
+        )
+
+
 def counted(parts: Iterator[PartFile], advance: Callable[[int, int], None]) -> Iterator[PartFile]:
     """The same parts, reporting totals of (rows, failed rows) after each."""
     done = failed = 0
@@ -200,11 +226,15 @@ def counted(parts: Iterator[PartFile], advance: Callable[[int, int], None]) -> I
         yield part
 
 
-def check_failures(parts: list[PartFile], config: RetagConfig) -> None:
-    """Raise TooManyFailures when more tracks failed than `max_error_rate` and `min_errors` allow."""
-    tried = sum(part.n_rows for part in parts)
-    failed = sum(len(part.failures) for part in parts)
-    if failed > max(config.min_errors, config.max_error_rate * tried):
+def check_failures(parts: list[PartFile], plan: Plan, config: RetagConfig) -> None:
+    """Raise TooManyFailures when `max_error_rate` and `min_errors` refuse the share of new failures.
+
+    Tracks that could not be fetched before, too, are not counted: else a few lost files would stop every later run.
+    """
+    retried = set(plan.work.filter(pc.equal(plan.work["reason"], RETRY))["track_id"].to_pylist())
+    tried = plan.to_tag.num_rows - len(retried)
+    failed = sum(track_id not in retried for part in parts for track_id in part.failed_ids)
+    if failed >= config.min_errors and failed > config.max_error_rate * tried:
         raise TooManyFailures(
             f"{failed} of {tried} tracks failed, more than {config.max_error_rate:.2%}; nothing was published",
             hint="see why with `tagfleet catalog validate --decode`, or allow it: --max-error-rate",
@@ -212,11 +242,11 @@ def check_failures(parts: list[PartFile], config: RetagConfig) -> None:
 
 
 def root_cause(error: BaseException) -> str:
-    """The innermost exception's type and text, in one line: Ray wraps what a stage raised several times."""
+    """The last line of the innermost exception: Ray wraps what a stage raised several times."""
     # Ray Data raises what happened "from" an empty exception of its own: causes without text tell nothing.
     while (inner := getattr(error, "cause", None) or error.__cause__) is not None and str(inner).strip():
         error = inner
-    return str(error).strip().splitlines()[-1]
+    return (str(error).strip() or type(error).__name__).splitlines()[-1]
 
 
 def check_audio(tagger: Tagger, wanted: AudioConfig) -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from threading import Event, Thread
 from typing import Any
 
-from tagfleet.errors import ConflictError, DigestMismatch, NotFoundError
+from tagfleet.errors import ConflictError, DigestMismatch, NotFoundError, StorageError
 from tagfleet.fleet.config import Recipe
 from tagfleet.store.objects import Storage
 
@@ -89,9 +89,10 @@ def reported(root: Storage, run_id: str, report: Report) -> Iterator[None]:
         last_look = False
         while not last_look:
             last_look = finished.wait(POLL_S)
-            for line in read_metrics(root, run_id)[n_reported:]:
-                report(line)
-                n_reported += 1
+            with suppress(StorageError):  # a look that fails delays a line, the next one brings it
+                for line in read_metrics(root, run_id)[n_reported:]:
+                    report(line)
+                    n_reported += 1
 
     thread = Thread(target=follow, name="metrics", daemon=True)
     thread.start()

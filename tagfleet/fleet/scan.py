@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from tagfleet.audio.config import DecodeLimits
 from tagfleet.audio.decode import probe
-from tagfleet.catalog.rows import CheckedRows, RawRow, check_rows
+from tagfleet.catalog.rows import RawRow, check_rows
 from tagfleet.errors import TrackError
 from tagfleet.store.config import StorageConfig
 from tagfleet.store.objects import ObjectInfo
@@ -28,7 +28,7 @@ class Scan:
     """What was found below a root. `unreadable`: uri and reason of files whose header could not be read (kept as
     tracks: the re-tag says what is wrong with them). `skipped`: names that cannot be tracks at all."""
 
-    checked: CheckedRows
+    tracks: pa.Table
     unreadable: tuple[tuple[str, str], ...]
     skipped: tuple[str, ...]
     n_other_files: int
@@ -67,16 +67,17 @@ def scan(
             listed = {"etag": file.etag, "size_bytes": file.size_bytes, "updated_at": file.updated_at}
             rows.append(RawRow(line=n, values={"track_id": id_prefix + file.key, "uri": file.uri, **listed, **found}))
             advance(n, len(unreadable))
+    checked = check_rows(rows, audio_root=audio_root)
     return Scan(
-        checked=check_rows(rows, audio_root=audio_root),
+        tracks=checked.tracks,
         unreadable=tuple(unreadable),
-        skipped=tuple(skipped),
+        skipped=(*skipped, *(problem.message for problem in checked.problems)),
         n_other_files=len(files) - len(audio),
     )
 
 
 def add_sizes(tracks: pa.Table, listing: Iterable[ObjectInfo]) -> pa.Table:
-    """`tracks` with etag, size_bytes and updated_at filled from a listing where they are empty.
+    """`tracks` with etag and size_bytes of the files as they are, and updated_at where the catalogue has none.
 
     One listing of the audio root is far cheaper than a request per track. Tracks without a file keep nulls.
     """
@@ -85,7 +86,9 @@ def add_sizes(tracks: pa.Table, listing: Iterable[ObjectInfo]) -> pa.Table:
     for name in ("etag", "size_bytes", "updated_at"):
         index = tracks.schema.get_field_index(name)
         listed = pa.array([getattr(file, name) if file else None for file in found], tracks.schema.field(index).type)
-        tracks = tracks.set_column(index, tracks.schema.field(index), pc.coalesce(tracks[name], listed))
+        # The file knows its own etag and size best: a stale one would hide that the audio changed.
+        first = (tracks[name], listed) if name == "updated_at" else (listed, tracks[name])
+        tracks = tracks.set_column(index, tracks.schema.field(index), pc.coalesce(*first))
     return tracks
 
 

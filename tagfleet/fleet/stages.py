@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from tagfleet.audio.config import AudioConfig, DecodeLimits
 from tagfleet.audio.decode import decode_clips
 from tagfleet.audio.logmel import LogMel
-from tagfleet.errors import TrackError
+from tagfleet.errors import FetchError, TrackError
 from tagfleet.model.tagger import Tagger, TrackPrediction
 from tagfleet.schemas import LOG_MELS, PARTS, PREDICTIONS
 from tagfleet.store.config import StorageConfig
@@ -58,6 +58,8 @@ class Listening:
                 waveforms, duration_s = decode_clips(source.file, self.audio, self.limits)
         except TrackError as error:
             heard |= {"error_stage": error.stage, "error_reason": error.reason, "error_detail": error.message}
+            if isinstance(error, FetchError):  # says nothing of the bytes: the next run tries again
+                heard["audio_fingerprint"] = None
         else:
             log_mel = _log_mel(self.audio)(torch.from_numpy(waveforms)).numpy()
             heard |= {"duration_s": duration_s, "n_clips": len(log_mel), "log_mel": log_mel}

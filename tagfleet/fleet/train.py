@@ -147,7 +147,8 @@ def publish(root: Storage, name: str, tagger: Tagger) -> ModelRef:
     """
     models = ModelStore(root)
     same = [old.ref for old in models.published() if old.ref.name == name and old.model_id == tagger.model_id]
-    ref = same[-1] if same else models.publish(name, tagger.to_files(), tagger.model_id)
+    mine = [ref for ref in same if Tagger.from_files(models.load(str(ref))[1]).facts.run_id == tagger.facts.run_id]
+    ref = mine[-1] if mine else models.publish(name, tagger.to_files(), tagger.model_id)
     if models.production() is None:
         models.promote(ref)
     return ref

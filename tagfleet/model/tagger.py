@@ -123,7 +123,8 @@ class Tagger:
         One forward a track: a batch of several would be faster on a GPU, but then rounding depends on the neighbours.
         """
         with torch.inference_mode():
-            by_axis = self._net(torch.from_numpy(log_mel).to(self.device))
+            # A copy: clips cut out of Arrow buffers are read-only and lie at any address.
+            by_axis = self._net(torch.tensor(log_mel, device=self.device))
         return {axis: x.double().mean(0).float().cpu().numpy() for axis, x in by_axis.items()}
 
     def probabilities(self, log_mel: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
@@ -216,7 +217,7 @@ def _model_id(audio: AudioConfig, network: NetworkConfig, taxonomy: Taxonomy, we
     decides = {
         "audio": audio.digest,
         "network": network.model_dump(mode="json"),
-        "heads": {axis.axis: [label.id for label in axis.labels] for axis in taxonomy.axes},
+        "heads": {axis.axis: [axis.exclusive, *(label.id for label in axis.labels)] for axis in taxonomy.axes},
     }
     text = json.dumps(decides, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
     return hashlib.sha256(text.encode() + b"\0" + weights).hexdigest()

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from tagfleet.errors import ConflictError, DigestMismatch, NotFoundError, UsageError
-from tagfleet.store.objects import Storage
+from tagfleet.store.objects import Storage, ensure_exclusive_create
 
 PRODUCTION = "production"
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
@@ -59,6 +59,7 @@ class ModelStore:
             raise UsageError(
                 f"a model cannot be called {name!r}", hint="small letters, digits, - and _; e.g. genre (not production)"
             )
+        ensure_exclusive_create(self.root)
         manifest = {
             "model_id": model_id,
             "created_at": datetime.now(UTC).isoformat(timespec="seconds"),

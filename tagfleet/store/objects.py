@@ -21,7 +21,7 @@ from tagfleet.store.s3 import arrow_s3, bucket_and_key, delta_options, error_cod
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
 
-_MISREAD = re.compile("//|%[0-9A-Fa-f]{2}")
+_MISREAD = re.compile(r"//|%[0-9A-Fa-f]{2}|(?:^|/)\.\.?(?:/|$)")
 _TEMPORARY = re.compile(r"\..*\.[0-9a-f]{16}\.tmp", re.DOTALL)
 
 
@@ -50,18 +50,18 @@ class Storage:
 
     def __post_init__(self) -> None:
         if is_s3(self.root):
-            _, prefix = bucket_and_key(self.root)
+            bucket_and_key(self.root)
             object.__setattr__(self, "root", self.root.rstrip("/"))
-            if _MISREAD.search(prefix.rstrip("/")):
-                raise StorageError(
-                    f"root {self.root!r} holds // or a percent sign with two hex digits; table readers take them for"
-                    " other names",
-                    hint="choose another prefix",
-                )
         elif "://" in self.root:
             raise StorageError(f"root {self.root!r} is neither a folder nor s3://bucket/prefix", hint="check --root")
         else:
-            object.__setattr__(self, "root", str(Path(self.root).expanduser().absolute()))
+            object.__setattr__(self, "root", os.path.abspath(Path(self.root).expanduser()))  # noqa: PTH100  # ".." must go
+        if _MISREAD.search(self.root.removeprefix("s3://")):
+            raise StorageError(
+                f"root {self.root!r} holds //, a dot segment, or a percent sign with two hex digits; table readers take"
+                " such a name for another",
+                hint="choose another prefix or folder",
+            )
 
     @property
     def remote(self) -> bool:

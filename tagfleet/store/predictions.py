@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
-from tagfleet.errors import CountsError, StorageError, UsageError
+from tagfleet.errors import CountsError, NotFoundError, StorageError, UsageError
 from tagfleet.schemas import LINEAGE, PREDICTIONS, conform
 from tagfleet.store.config import StorageConfig
 from tagfleet.store.objects import Storage
@@ -37,6 +37,7 @@ class PartFile:
     path: str
     size_bytes: int
     n_rows: int
+    failed_ids: Sequence[str]
     failures: Sequence[str]
     id_checksum: int
 
@@ -82,11 +83,12 @@ def write_part(root: Storage, rows: pa.Table, run_id: str) -> PartFile:
     # ASCII only: the table's log percent-encodes other names, and they would not be found again.
     path = f"part-{re.sub('[^A-Za-z0-9._-]', '_', run_id)[:80]}-{uuid.uuid4().hex}.parquet"
     root.write(f"{KEY}/{path}", data)
-    failed = rows.filter(pc.equal(rows["status"], "failed")).select(["error_stage", "error_reason"])
+    failed = rows.filter(pc.equal(rows["status"], "failed")).select(["track_id", "error_stage", "error_reason"])
     return PartFile(
         path=path,
         size_bytes=len(data),
         n_rows=rows.num_rows,
+        failed_ids=failed["track_id"].to_pylist(),
         failures=[f"{row['error_stage']}/{row['error_reason']}" for row in failed.to_pylist()],
         id_checksum=id_checksum(rows["track_id"]),
     )
@@ -110,7 +112,7 @@ class Predictions:
         if not self.table.exists():
             return None, None
         version = self.table.version()
-        return version, self.table.read(version, ["track_id", "uri", "status", "error_stage", *LINEAGE])
+        return version, self.table.read(version, ["track_id", "uri", *LINEAGE])
 
     def prepare(
         self,
@@ -199,6 +201,19 @@ class Predictions:
         rows = self.table.read(version, where={"track_id": track_id}).to_pylist()
         return rows[0] if rows else None
 
+    def rollback(self, version: int | None = None) -> tuple[int, int]:
+        """Make an older snapshot current again, by default the one before; (its version, the new version).
+
+        Raises NotFoundError for a version that is none, or that has no rows because nothing was published yet.
+        """
+        target = self.table.version() - 1 if version is None else version
+        if target < 1:
+            raise NotFoundError(
+                f"there is no snapshot {target} to go back to: version 0 is the empty table",
+                hint="tagfleet predictions history",
+            )
+        return target, self.table.rollback(target)
+
     def query(
         self, where: str, *, columns: Sequence[str], limit: int | None = None, version: int | None = None
     ) -> pa.Table:
@@ -228,6 +243,10 @@ class Predictions:
                 names = ", ".join(f'"{name}"' for name in columns)
                 answer = found.project(names).to_arrow_table()
             except duckdb.Error as error:
+                if "Arrow source" in str(error):  # not the condition: a data file cannot be read
+                    raise StorageError(
+                        f"{self.root.uri(KEY)}: {str(error).splitlines()[0]}", hint="check the disk or bucket"
+                    ) from error
                 raise UsageError(
                     f"cannot answer {where!r}: {str(error).splitlines()[0]}",
                     hint=f"a SQL condition over {', '.join(PREDICTIONS.names)}; times are UTC",
@@ -237,7 +256,7 @@ class Predictions:
     def export_parquet(self, target: str, config: StorageConfig, version: int | None = None) -> Export:
         """Write one version as a clean folder of Parquet files below `target`, then move `latest.json`, last.
 
-        `snapshot-v<version>.json` says that its folder is complete; such a folder is never written again.
+        `snapshot-v<version>.json` names the one complete folder of a version; such a folder is never written again.
         Raises StorageError when `target` holds the export of another table.
         """
         version = self.table.version() if version is None else version
@@ -247,7 +266,7 @@ class Predictions:
         out = Storage(target, config)
         export = Export(
             version=version,
-            path=f"snapshot-v{version:06d}",
+            path=f"snapshot-v{version:06d}-{uuid.uuid4().hex[:8]}",
             n_rows=n_rows,
             table_id=self.table.id(),
             exported_at=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -258,17 +277,17 @@ class Predictions:
                 raise StorageError(
                     f"{target} holds the export of another predictions table", hint="choose an empty target"
                 )
-        complete = f"{export.path}.json"
-        if out.exists(complete):
-            export = Export(**json.loads(out.read(complete)))
-        elif n_rows:
-            self._write_snapshot(rows, out, export.path)
-        else:
-            # Arrow would write no file, and readers would find no folder.
-            out.write(f"{export.path}/part-0.parquet", _parquet(PREDICTIONS.empty_table()))
-        for key in (complete, "latest.json"):
-            out.write(key, json.dumps(asdict(export), indent=2).encode())
-        return export
+        complete = f"snapshot-v{version:06d}.json"
+        if not out.exists(complete):
+            if n_rows:
+                self._write_snapshot(rows, out, export.path)
+            else:
+                # Arrow would write no file, and readers would find no folder.
+                out.write(f"{export.path}/part-0.parquet", _parquet(PREDICTIONS.empty_table()))
+            out.create(complete, json.dumps(asdict(export), indent=2).encode())
+        told = out.read(complete)  # of two exports at once, both take the folder of the first
+        out.write("latest.json", told)
+        return Export(**json.loads(told))
 
     @staticmethod
     def _write_snapshot(rows: ds.Dataset, out: Storage, folder: str) -> None:

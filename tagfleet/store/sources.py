@@ -50,7 +50,10 @@ def open_uri(uri: str, config: StorageConfig, *, max_bytes: int) -> Iterator[Ope
     else:
         raise FetchError("unsupported-uri", f"{uri!r} is neither s3://bucket/key nor an absolute path")
     with opened.file:
-        yield opened
+        try:
+            yield opened
+        except OSError as error:
+            raise FetchError("unreachable", f"{uri} broke off: {error.strerror or error}") from error
 
 
 def list_audio(uri: str, config: StorageConfig, *, skipped: Callable[[str], None]) -> Iterator[ObjectInfo]:
@@ -66,7 +69,7 @@ def list_audio(uri: str, config: StorageConfig, *, skipped: Callable[[str], None
     if not root.is_dir():
         raise NotFoundError(f"{uri} is no folder", hint="give a folder, or s3://bucket/prefix")
     real_root = root.resolve()
-    for folder, folders, names in os.walk(root):
+    for folder, folders, names in os.walk(root, onerror=_not_listable):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(name for name in names if not name.startswith(".")):
             path = Path(folder, name)
@@ -75,6 +78,14 @@ def list_audio(uri: str, config: StorageConfig, *, skipped: Callable[[str], None
                 skipped(f"{str(path).encode(errors='backslashreplace').decode()}: {why}")
             else:
                 yield local_info(path, path.relative_to(root).as_posix())
+
+
+def _not_listable(error: OSError) -> None:
+    # os.walk would pass over the folder, and its tracks would leave the catalogue.
+    raise StorageError(
+        f"{error.filename} cannot be listed: {error.strerror}",
+        hint="nothing was changed; check the rights and the mount",
+    ) from error
 
 
 def _not_listed(path: Path, real_root: Path) -> str | None:

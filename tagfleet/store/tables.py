@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 
 from tagfleet.errors import ConflictError, NotFoundError, StorageError, TagfleetError
-from tagfleet.store.objects import Storage
+from tagfleet.store.objects import Storage, ensure_exclusive_create
 from tagfleet.store.s3 import arrow_errors
 
 if TYPE_CHECKING:
@@ -129,6 +129,7 @@ class Table:
         from deltalake import CommitProperties, write_deltalake
         from deltalake.exceptions import DeltaError
 
+        ensure_exclusive_create(self.root)
         first = not self.exists()
         table = None if first else self._open()
         latest = NO_TABLE if table is None else int(table.version())
@@ -154,6 +155,7 @@ class Table:
 
         if self.exists():
             return
+        ensure_exclusive_create(self.root)
         try:
             DeltaTable.create(
                 self.root.delta_uri(self.key),
@@ -188,6 +190,7 @@ class Table:
         from deltalake.exceptions import CommitFailedError, DeltaError
         from deltalake.transaction import AddAction, RemoveAction
 
+        ensure_exclusive_create(self.root)
         table = self._open()
         done = table.transaction_version(run_id)
         if done is not None:
@@ -221,6 +224,7 @@ class Table:
         from deltalake import CommitProperties
         from deltalake.exceptions import DeltaError
 
+        ensure_exclusive_create(self.root)
         table = self._open()
         if not 0 <= version < table.version():
             raise NotFoundError(
@@ -229,7 +233,12 @@ class Table:
             )
         self._open(version)
         try:
-            table.restore(version, commit_properties=CommitProperties(custom_metadata={"note": f"back to {version}"}))
+            table.restore(
+                version,
+                commit_properties=CommitProperties(
+                    custom_metadata={"note": f"back to {version}"}, max_commit_retries=0
+                ),
+            )
         except (DeltaError, OSError) as error:
             raise self._failure(error) from error
         return self.version()

@@ -112,3 +112,22 @@ def test_a_csv_comes_back_cell_for_cell(cells):
         return
     read = [tuple(row.values.values()) for row in read_rows(data, "csv", encoding="utf-8")]
     assert read == [tuple(row) for row in cells]
+
+
+def test_a_mapped_key_may_be_missing_in_some_lines_but_not_in_all():
+    lines = b'{"track_id": "1", "uri": "a", "t": "x"}\n{"track_id": "2", "uri": "b"}\n{"track_id": "3", "uri": 1}\n'
+    checked = check_rows(read_rows(lines, "jsonl", mapping={"title": "t"}), audio_root="/music")
+    assert checked.tracks["title"].to_pylist() == ["x", None]
+    with pytest.raises(CatalogError, match="no line has 'q'"):
+        list(read_rows(lines, "jsonl", mapping={"title": "q"}))
+
+
+def test_a_number_of_5000_digits_and_a_damaged_page_are_told():
+    line = b'{"track_id": "1", "uri": "a", "x": ' + b"9" * 5000 + b"}"
+    assert "not JSON" in str(check_rows(read_rows(line, "jsonl"), audio_root="/m").problems[0])
+    buffer = io.BytesIO()
+    pq.write_table(pa.table({"track_id": ["1"] * 99, "uri": ["a"] * 99}), buffer, compression="zstd")
+    damaged = bytearray(buffer.getvalue())
+    damaged[4:40] = bytes(36)
+    with pytest.raises(CatalogError, match="not a Parquet file"):
+        list(read_rows(bytes(damaged), "parquet"))

@@ -118,6 +118,56 @@ def test_validate_lists_what_a_retag_would_fail_on(capsys):
     assert [failure["reason"] for failure in json.loads(out)["failures"]] == ["unsupported-container"]
 
 
+def test_an_import_without_a_good_row_leaves_the_catalogue(capsys):
+    Path("c.csv").write_text("track_id,uri\n1,a.wav\n", encoding="utf-8")
+    assert run(capsys, "catalog", "import", "c.csv")[0] == 0
+    Path("empty.csv").write_text("track_id,uri\n", encoding="utf-8")
+    code, _, err = run(capsys, "catalog", "import", "empty.csv")
+    assert (code, "the catalogue stays as it is" in err) == (1, True)
+    assert json.loads(run(capsys, "catalog", "stats", "--json")[1])["n_tracks"] == 1
+
+
+def test_a_dry_run_writes_nothing(capsys):
+    Path("c.csv").write_text("track_id,uri\n1,a.wav\n1,b.wav\n", encoding="utf-8")
+    assert run(capsys, "catalog", "import", "c.csv", "--skip-bad", "-n")[0] == 0
+    assert not Path("rejects.jsonl").exists()
+    assert run(capsys, "catalog", "stats")[0] == 1
+
+
+def test_the_file_knows_its_size_better_than_the_catalogue_file(capsys):
+    Path("a.wav").write_bytes(encode(tone(440, 1, 16_000), 16_000, "wav"))
+    Path("c.csv").write_text("track_id,uri,etag,size_bytes\n1,a.wav,old,10\n", encoding="utf-8")
+    assert run(capsys, "catalog", "import", "c.csv")[0] == 0
+    shown = json.loads(run(capsys, "catalog", "show", "1", "--json")[1])
+    assert shown["size_bytes"] == Path("a.wav").stat().st_size
+    assert shown["etag"].startswith("mtime-")
+
+
+def test_quiet_means_no_remarks_but_errors(capsys):
+    Path("c.csv").write_text("track_id,uri\n1,a.wav\n", encoding="utf-8")
+    assert run(capsys, "-q", "catalog", "import", "c.csv") == (0, "", "")
+    assert "Error: " in run(capsys, "-q", "catalog", "show", "x")[2]
+
+
+def test_bad_rows_are_all_in_the_json_error(capsys):
+    Path("c.csv").write_text("track_id,uri\n" + ",a.wav\n" * 30, encoding="utf-8")
+    code, out, _ = run(capsys, "catalog", "import", "c.csv", "--json")
+    assert code == 1
+    assert len(json.loads(out)["error"]["problems"]) == 30
+
+
+def test_a_demo_never_uses_a_configured_root(capsys, monkeypatch, tmp_path):
+    from tagfleet.cli.demo import _demo_root
+    from tagfleet.cli.session import Session
+    from tagfleet.config import Layer
+
+    Path("tagfleet.toml").write_text('root = "s3://company/prod"\n', encoding="utf-8")
+    monkeypatch.setenv("TAGFLEET_ROOT", "s3://company/prod2")
+    assert _demo_root(Session(), Path("demo")) == str(tmp_path / "demo" / "root")
+    named = Session(flags=(Layer(name="flag", values={"root": "s3://mine/x"}),))
+    assert _demo_root(named, Path("demo")) == "s3://mine/x"
+
+
 def test_hostile_titles_reach_the_screen_as_text(capsys):
     row = {"track_id": "1", "uri": "a.wav", "title": "[bold]\x1b[2J\u202e"}
     Path("c.jsonl").write_text(json.dumps(row), encoding="utf-8")

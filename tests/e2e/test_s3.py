@@ -12,6 +12,7 @@ import pytest
 from tagfleet.cli.main import exit_code
 from tagfleet.demo.catalog import write_demo
 from tagfleet.demo.plan import plan_demo
+from tests.signals import encode, music
 
 N_TRACKS = 40
 PREFIX = "カタログ #1?50%&a+b"
@@ -72,10 +73,16 @@ def test_catalogue_model_data_and_commit_live_in_the_bucket(
     one = run(capsys, *at, "predictions", "show", tagged[0]["track_id"])
     assert one["genre"] == tagged[0]["genre"]
 
+    boto3.client("s3").put_object(Bucket=bucket, Key="own/曲 1.wav", Body=encode(music(9, 44_100), 44_100, "wav"))
+    assert run(capsys, *at, "catalog", "scan", f"s3://{bucket}/own")["added"] == 1
+    assert run(capsys, *at, "retag")["reasons"] == {"new": 1}
+    (own,) = run(capsys, *at, "predictions", "query", "source_name = '曲 1.wav' AND genre IS NOT NULL")
+    assert own["track_id"] == "曲 1.wav"
+
     exported = run(capsys, *at, "predictions", "export", "parquet", f"s3://{bucket}/export")
     s3 = fs.S3FileSystem(endpoint_override=os.environ["AWS_ENDPOINT_URL"].removeprefix("http://"), scheme="http")
     rows = pq.read_table(f"{bucket}/export/{exported['path']}", filesystem=s3)
-    assert rows.num_rows == N_TRACKS
+    assert rows.num_rows == N_TRACKS + 1
 
     assert not list(here.iterdir())
     keys = [info.path for info in s3.get_file_info(fs.FileSelector(f"{bucket}/根 #?%&+", recursive=True))]

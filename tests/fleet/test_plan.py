@@ -3,8 +3,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tagfleet.fleet.plan import REMOVED, count_reasons, make_work
+from tagfleet.fleet.plan import REMOVED, RETRY, Plan, count_reasons, make_work, store_plan, stored_plan
 from tagfleet.schemas import LINEAGE, PLAN, TRACKS, conform
+from tagfleet.store.objects import Storage
 
 NOW = {"audio_digest": "a", "model_id": "m", "calibration_digest": "c", "taxonomy_version": "t"}
 
@@ -44,19 +45,22 @@ def test_each_row_is_made_again_for_its_own_reason():
         ("touched", "/touched", "e2", 1),
         ("moved", "/new", "e", 1),
         ("no-etag", "/x", None, None),
+        ("lost", "/lost", "e", 1),
         ("fresh", "/f", "e", 1),
     )
     last = snapshot(
         ("same", "/same", "e:1"),
         ("touched", "/touched", "e:1"),
         ("moved", "/old", "e:1"),
-        ("no-etag", "/x", None),
+        ("no-etag", "/x", "e:1"),
+        ("lost", "/lost", None),
         ("gone", "/gone", "e:1"),
     )
     assert reasons(make_work(catalog, last, NOW, "stale")) == {
         "touched": "audio",
         "moved": "audio",
         "no-etag": "audio",
+        "lost": RETRY,
         "fresh": "new",
         "gone": REMOVED,
     }
@@ -81,3 +85,26 @@ def test_every_id_of_either_side_is_accounted_for_once(now, before):
     last = snapshot(*((i, f"/{i}", "e:1") for i in sorted(before)))
     work = reasons(make_work(catalog, last, NOW, "stale"))
     assert work == dict.fromkeys(now - before, "new") | dict.fromkeys(before - now, REMOVED)
+
+
+def plan_of(work, run_id="r1", model="m:1"):
+    return Plan(
+        run_id=run_id,
+        model=model,
+        model_id="m",
+        catalog_version=0,
+        base_version=None,
+        n_catalog=work.num_rows,
+        planned_at="2026-11-23T18:00:00+00:00",
+        reasons=count_reasons(work),
+        work=work,
+    )
+
+
+def test_of_two_starts_of_one_run_both_get_the_first_plan(tmp_path):
+    root = Storage(str(tmp_path))
+    first = plan_of(make_work(tracks(("a", "/a", "e", 1)), None, NOW, "stale"))
+    second = plan_of(make_work(tracks(("b", "/b", "e", 1)), None, NOW, "stale"), model="m:2")
+    assert stored_plan(root, "r1") is None
+    assert store_plan(root, first) == first
+    assert store_plan(root, second) == first == stored_plan(root, "r1")

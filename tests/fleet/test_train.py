@@ -1,5 +1,6 @@
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -113,11 +114,14 @@ def test_a_killed_run_goes_on_and_ends_with_the_weights_of_one_that_was_not(trai
     )
     try:
         until(lambda: len(read_metrics(killed, "r")) >= 2)
-    finally:
         child.kill()
+        # Ray notices within seconds that its driver is gone; until then its workers may finish another epoch.
+        until(lambda: not any("Train" in name for name in processes_of(child.pid).values()))
+    finally:
+        for process in processes_of(child.pid):  # Ray's own agents would stay for another minute
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
         child.wait()
-    # Ray notices within seconds that its driver is gone; until then its workers may finish another epoch.
-    until(lambda: not processes_below(child.pid))
     done = read_metrics(killed, "r")
     assert 2 <= len(done) < EPOCHS
 
@@ -163,12 +167,12 @@ def until(true, timeout_s=90):
         time.sleep(0.2)
 
 
-def processes_below(session):
-    """Processes of the session that the child led."""
-    found = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
+def processes_of(session):
+    """Running processes of the session that the child leads, and what they call themselves."""
+    found = {}
+    for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
-            fields = stat.read_text().rpartition(")")[2].split()
-            if int(fields[3]) == session and fields[0] != "Z":
-                found.append(int(stat.parent.name))
+            state, _, _, session_of, *_ = (folder / "stat").read_text().rpartition(")")[2].split()
+            if int(session_of) == session and state != "Z":
+                found[int(folder.name)] = (folder / "cmdline").read_text()
     return found

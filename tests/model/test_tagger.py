@@ -36,6 +36,11 @@ def test_a_track_is_tagged_alike_alone_or_among_others(tagger):
     assert [together[2], together[1], together[3], together[0]] == alone
 
 
+def test_clips_that_lie_anywhere_in_read_only_memory_are_tagged_alike(tagger):
+    somewhere = np.frombuffer(b"\0" * 4 + clips(1).tobytes(), dtype=np.float32)[1:].reshape(5, 96, 256)
+    assert tagger.tag(somewhere) == tagger.tag(clips(1))
+
+
 def test_a_prediction_has_every_label_and_accepts_the_right_ones(tagger):
     prediction = tagger.tag(clips(2))
     for axis in TAXONOMY.axes:

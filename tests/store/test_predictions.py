@@ -97,7 +97,7 @@ def test_rows_come_back_as_they_were_made(predictions):
     assert back.equals(table(*rows).sort_by("track_id"))
     version, lineage = predictions.lineage()
     assert version == 1
-    assert lineage.column_names == ["track_id", "uri", "status", "error_stage", *LINEAGE]
+    assert lineage.column_names == ["track_id", "uri", *LINEAGE]
 
 
 def test_a_part_says_what_it_holds_and_fits_its_schema(local):

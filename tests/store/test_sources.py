@@ -8,7 +8,7 @@ import unicodedata
 import boto3
 import pytest
 
-from tagfleet.errors import FetchError, NotFoundError
+from tagfleet.errors import FetchError, NotFoundError, StorageError
 from tagfleet.store.config import StorageConfig
 from tagfleet.store.objects import Storage
 from tagfleet.store.sources import WHOLE_BYTES, fingerprint, list_audio, open_uri
@@ -208,3 +208,28 @@ def test_a_listing_of_no_folder_is_an_error(tmp_path):
     for path in (tmp_path / "nothing", tmp_path / "file"):
         with pytest.raises(NotFoundError, match="is no folder"):
             keys(str(path))
+
+
+def test_a_folder_that_cannot_be_listed_stops_the_scan_and_loses_no_track(tmp_path, monkeypatch):
+    (tmp_path / "locked").mkdir()
+    (tmp_path / "a.wav").write_bytes(b"x")
+    scandir = os.scandir
+
+    def refusing(path):
+        if str(path).endswith("locked"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    with pytest.raises(StorageError, match="locked cannot be listed: Permission denied"):
+        list(list_audio(str(tmp_path), StorageConfig(), skipped=print))
+
+
+def test_a_disk_that_breaks_off_fails_that_track_only(tmp_path):
+    (tmp_path / "a.wav").write_bytes(b"x")
+    with (
+        pytest.raises(FetchError, match="broke off: Input/output error") as caught,
+        open_uri(str(tmp_path / "a.wav"), StorageConfig(), max_bytes=9),
+    ):
+        raise OSError(5, "Input/output error")
+    assert caught.value.reason == "unreachable"

@@ -1,0 +1,47 @@
+"""The README as a user types it: the demo, the commands that it suggests, then a folder of one's own."""
+
+import re
+import shlex
+
+import pytest
+
+from tagfleet.cli.main import exit_code
+from tests.e2e.library import BROKEN, N_TRACKS, make_library
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory, ray_local):
+    out = tmp_path_factory.mktemp("x") / "demo [1]"
+    assert exit_code(["demo", "--out", str(out), "--tracks", "24", "--epochs", "1"]) == 0
+    return out
+
+
+def test_the_demo_ends_with_results_failures_and_commands_that_work(demo, capsys, ray_local):
+    assert exit_code(["demo", "--out", str(demo), "--tracks", "24", "--epochs", "1"]) == 0
+    printed = capsys.readouterr()
+    assert "already" in printed.err
+    assert re.search(r"n_tagged +0\n", printed.out), "a second demo has nothing to tag"
+    assert all(reason in printed.out for reason in ("empty", "truncated", "unsupported-container"))
+    suggested = re.findall(r"^  \S*tagfleet (-c .*)$", printed.err, re.MULTILINE)
+    assert len(suggested) == 3
+    for command in suggested:
+        assert exit_code(shlex.split(command)) == 0, command
+    assert list((demo / "export").glob("snapshot-v000001-*/part-0.parquet"))
+
+
+def test_a_folder_of_ones_own_is_tagged_with_the_demos_model(demo, tmp_path, capsys, ray_local):
+    make_library(tmp_path)
+    at = ["-c", str(demo / "tagfleet.toml")]
+    assert exit_code([*at, "catalog", "scan", str(tmp_path)]) == 0
+    assert exit_code([*at, "retag"]) == 0
+    printed = capsys.readouterr().out
+    assert re.search(rf"n_tagged +{N_TRACKS - len(BROKEN)}\n", printed)
+    assert re.search(r"n_unchanged +24\n", printed)
+    genres = ("rock", "fusion", "ballad", "pops", "classical")
+    assert sum(n_rows(at, f"genre = '{genre}'", tmp_path, capsys) for genre in genres) == N_TRACKS - len(BROKEN)
+
+
+def n_rows(at, where, folder, capsys):
+    condition = f"{where} AND starts_with(uri, '{folder}')"
+    assert exit_code([*at, "predictions", "query", condition, "--limit", "0"]) == 0
+    return len(capsys.readouterr().out.splitlines()) - 1
