@@ -28,7 +28,7 @@ TRACKS = pa.schema(
         pa.field("updated_at", UTC_TIME),
     ]
 )
-"""The catalogue. Further columns are kept as they came."""
+"""The catalogue. Further columns are kept, as text (what is no text as JSON)."""
 
 LABELS = pa.schema(
     [

@@ -15,7 +15,7 @@ class TrainConfig(Section):
 
     model: str = Field(default="tagger", pattern=r"^[a-z0-9][a-z0-9_-]*$")
     """Name under which the model store keeps the result: small letters, digits, - and _; not "production"."""
-    epochs: int = Field(default=25, gt=0)
+    epochs: int = Field(default=30, gt=0)
     """Passes over the training tracks."""
     batch_size: int = Field(default=8, gt=0)
     """Tracks of one optimiser step, over all workers."""

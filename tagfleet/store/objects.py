@@ -21,7 +21,7 @@ from tagfleet.store.s3 import arrow_s3, bucket_and_key, delta_options, error_cod
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
 
-_MISREAD = re.compile(r"//|%[0-9A-Fa-f]{2}|(?:^|/)\.\.?(?:/|$)")
+_MISREAD = re.compile(r"[\[\]\\]|//|%[0-9A-Fa-f]{2}|(?:^|/)\.\.?(?:/|$)")
 _TEMPORARY = re.compile(r"\..*\.[0-9a-f]{16}\.tmp", re.DOTALL)
 
 
@@ -58,8 +58,8 @@ class Storage:
             object.__setattr__(self, "root", os.path.abspath(Path(self.root).expanduser()))  # noqa: PTH100  # ".." must go
         if _MISREAD.search(self.root.removeprefix("s3://")):
             raise StorageError(
-                f"root {self.root!r} holds //, a dot segment, or a percent sign with two hex digits; table readers take"
-                " such a name for another",
+                f"root {self.root!r} holds a bracket, a backslash, //, a dot segment or a percent sign with two hex"
+                " digits; table readers take such a name for another",
                 hint="choose another prefix or folder",
             )
 

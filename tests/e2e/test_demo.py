@@ -11,7 +11,7 @@ from tests.e2e.library import BROKEN, N_TRACKS, make_library
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory, ray_local):
-    out = tmp_path_factory.mktemp("x") / "demo [1]"
+    out = tmp_path_factory.mktemp("x") / "demo 曲 #1"
     assert exit_code(["demo", "--out", str(out), "--tracks", "24", "--epochs", "1"]) == 0
     return out
 

@@ -82,7 +82,21 @@ def test_a_key_that_could_lead_out_is_refused(tmp_path, key):
         Storage(str(tmp_path)).read(key)
 
 
-@pytest.mark.parametrize("root", ["gs://bucket/x", "file:///tmp", "s3://", "s3:///prefix"])
+@pytest.mark.parametrize(
+    "root",
+    [
+        "gs://bucket/x",
+        "file:///tmp",
+        "s3://",
+        "s3:///prefix",
+        "s3://b/team/../x",
+        "s3://b/a//b",
+        "s3://b/a%25b",
+        "/data/50%25",
+        "/data/demo [1]",
+        "/data/a\\b",
+    ],
+)
 def test_a_root_of_another_kind_is_refused(root):
     with pytest.raises(StorageError) as caught:
         Storage(root)
