@@ -75,6 +75,14 @@ def quieten() -> None:
     warnings.filterwarnings("ignore", message=".*RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO.*", category=FutureWarning)
 
 
+def root_cause(error: BaseException) -> str:
+    """The last line of the innermost exception: Ray wraps what a stage raised several times."""
+    # Ray Data raises what happened "from" an empty exception of its own: causes without text tell nothing.
+    while (inner := getattr(error, "cause", None) or error.__cause__) is not None and str(inner).strip():
+        error = inner
+    return (str(error).strip() or type(error).__name__).splitlines()[-1]
+
+
 def n_cluster_cpus() -> float:
     """CPUs of the connected Ray."""
     import ray

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from tagfleet.audio.config import AudioConfig, DecodeLimits
 from tagfleet.errors import FetchError, JobError, TrackError
+from tagfleet.fleet.cluster import root_cause
 from tagfleet.fleet.config import TrainConfig
 from tagfleet.fleet.excerpts import stable_seed
 from tagfleet.schemas import FEATURES
@@ -76,8 +77,9 @@ def make_features(
                 failures |= {row["track_id"]: row["error_reason"] for row in stored.to_pylist() if row["error_reason"]}
                 advance(done, len(failures))
         except ray.exceptions.RayError as error:
-            why = str(error).strip().splitlines()[-1]
-            raise JobError(f"making features stopped: {why}", hint="start again; finished files are kept") from error
+            raise JobError(
+                f"making features stopped: {root_cause(error)}", hint="start again; finished files are kept"
+            ) from error
     return index_of(tracks, read_index(root, folder), failures)
 
 

@@ -16,6 +16,7 @@ import safetensors.torch
 from torch import Tensor
 
 from tagfleet.errors import JobError, TagfleetError
+from tagfleet.fleet.cluster import root_cause
 from tagfleet.fleet.config import Recipe
 from tagfleet.fleet.dataset import feed, places_of
 from tagfleet.fleet.runs import write_metrics
@@ -101,6 +102,6 @@ def _told(error: ray.train.TrainingFailedError, run_id: str) -> JobError:
         if isinstance(cause, TagfleetError):
             return JobError(f"run {run_id} stopped: {cause.message}", hint=cause.hint)
     return JobError(
-        f"run {run_id} stopped: {str(error).strip().splitlines()[-1]}",
+        f"run {run_id} stopped: {root_cause(error)}",
         hint="when the cause is mended, go on from the last checkpoint with --resume",
     )

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from tagfleet.audio.config import AudioConfig, DecodeLimits
 from tagfleet.errors import ConfigError, ConflictError, DigestMismatch, JobError, TooManyFailures
-from tagfleet.fleet.cluster import n_cluster_cpus, ray_cluster
+from tagfleet.fleet.cluster import n_cluster_cpus, ray_cluster, root_cause
 from tagfleet.fleet.plan import RETRY, Only, Plan, count_reasons, make_work, store_plan, stored_plan, utc_now
 from tagfleet.fleet.resources import RayConfig, RetagConfig
 from tagfleet.model.tagger import Tagger
@@ -239,14 +239,6 @@ def check_failures(parts: list[PartFile], plan: Plan, config: RetagConfig) -> No
             f"{failed} of {tried} tracks failed, more than {config.max_error_rate:.2%}; nothing was published",
             hint="see why with `tagfleet catalog validate --decode`, or allow it: --max-error-rate",
         )
-
-
-def root_cause(error: BaseException) -> str:
-    """The last line of the innermost exception: Ray wraps what a stage raised several times."""
-    # Ray Data raises what happened "from" an empty exception of its own: causes without text tell nothing.
-    while (inner := getattr(error, "cause", None) or error.__cause__) is not None and str(inner).strip():
-        error = inner
-    return (str(error).strip() or type(error).__name__).splitlines()[-1]
 
 
 def check_audio(tagger: Tagger, wanted: AudioConfig) -> None:

@@ -41,6 +41,21 @@ def test_a_folder_of_ones_own_is_tagged_with_the_demos_model(demo, tmp_path, cap
     assert sum(n_rows(at, f"genre = '{genre}'", tmp_path, capsys) for genre in genres) == N_TRACKS - len(BROKEN)
 
 
+def test_going_back_a_version_is_a_new_version(demo, tmp_path, capsys, ray_local):
+    at = ["-c", str(demo / "tagfleet.toml")]
+    make_library(tmp_path)
+    assert exit_code([*at, "catalog", "scan", str(tmp_path), "--id-prefix", "more/"]) == 0
+    assert exit_code([*at, "retag", "--run-id", "more"]) == 0
+    assert n_rows(at, "true", tmp_path, capsys) == N_TRACKS
+    assert exit_code([*at, "predictions", "rollback"]) == 0
+    assert n_rows(at, "true", tmp_path, capsys) == 0
+    assert exit_code([*at, "predictions", "history"]) == 0
+    latest, before = (line.split("\t") for line in capsys.readouterr().out.splitlines()[1:3])
+    assert (latest[2], before[3]) == ("restore", "more")
+    assert exit_code([*at, "predictions", "rollback", "0"]) == 1
+    assert "version 0 is the empty table" in capsys.readouterr().err
+
+
 def n_rows(at, where, folder, capsys):
     condition = f"{where} AND starts_with(uri, '{folder}')"
     assert exit_code([*at, "predictions", "query", condition, "--limit", "0"]) == 0

@@ -2,9 +2,10 @@ import pytest
 
 from tagfleet.audio.config import AudioConfig
 from tagfleet.errors import ConfigError, DigestMismatch, TooManyFailures
+from tagfleet.fleet.cluster import root_cause
 from tagfleet.fleet.plan import make_work
 from tagfleet.fleet.resources import RetagConfig
-from tagfleet.fleet.retag import check_audio, check_failures, check_fits, root_cause
+from tagfleet.fleet.retag import check_audio, check_failures, check_fits
 from tagfleet.store.predictions import PartFile
 from tests.fleet.test_plan import NOW, plan_of, snapshot, tracks
 from tests.model.taggers import random_tagger
