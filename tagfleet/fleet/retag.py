@@ -183,7 +183,7 @@ def tag_tracks(
             fn_constructor_kwargs=network,
             batch_size=None,
             batch_format="pyarrow",
-            compute=ray.data.ActorPoolStrategy(size=config.network_workers),
+            compute=ray.data.ActorPoolStrategy(size=n_network_workers(config, n_cluster_cpus())),
             num_cpus=config.network_cpus,
             num_gpus=config.network_gpus,
         )
@@ -206,10 +206,19 @@ def tag_tracks(
         ) from error
 
 
+def n_network_workers(config: RetagConfig, n_cpus: float) -> int:
+    """Actors of the network: as set, else one with a GPU, else as many as the CPUs allow."""
+    if config.network_workers:
+        return config.network_workers
+    return 1 if config.network_gpus else max(1, int((n_cpus - WRITE_CPUS) / config.network_cpus + 1e-9))
+
+
 def check_fits(config: RetagConfig, n_cpus: float) -> None:
     """Raise ConfigError when the stages would wait for each other for ever: all of them must fit side by side."""
-    needed = config.network_workers * config.network_cpus + config.decode_cpus + WRITE_CPUS
-    if needed > n_cpus:
+    fused = config.decode_cpus == config.network_cpus and not config.network_gpus
+    needed = n_network_workers(config, n_cpus) * config.network_cpus + WRITE_CPUS
+    needed += 0 if fused else config.decode_cpus
+    if needed > n_cpus + 1e-9:
         raise ConfigError(
             f"retag needs {needed:g} CPUs at once, Ray has {n_cpus:g}",
             hint="lower retag.network_workers, retag.network_cpus or retag.decode_cpus",
