@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -168,7 +169,9 @@ def tag_tracks(
         "tagged_at": datetime.fromisoformat(plan.planned_at),
         "device": "cuda" if config.network_gpus else "cpu",
     }
-    to_tag, n = plan.to_tag, config.tracks_per_block
+    to_tag = plan.to_tag
+    workers = n_network_workers(config, n_cluster_cpus())
+    n = min(config.tracks_per_block, math.ceil(to_tag.num_rows / workers))  # a small plan is shared by all workers, too
     blocks = [to_tag.slice(start, n) for start in range(0, to_tag.num_rows, n)]
     written = (
         ray.data.from_arrow(blocks)
@@ -183,7 +186,7 @@ def tag_tracks(
             fn_constructor_kwargs=network,
             batch_size=None,
             batch_format="pyarrow",
-            compute=ray.data.ActorPoolStrategy(size=n_network_workers(config, n_cluster_cpus())),
+            compute=ray.data.ActorPoolStrategy(size=min(workers, len(blocks))),
             num_cpus=config.network_cpus,
             num_gpus=config.network_gpus,
         )

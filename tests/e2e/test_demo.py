@@ -57,6 +57,7 @@ def test_going_back_a_version_is_a_new_version(demo, tmp_path, capsys, ray_local
 
 
 def n_rows(at, where, folder, capsys):
+    capsys.readouterr()
     condition = f"{where} AND starts_with(uri, '{folder}')"
     assert exit_code([*at, "predictions", "query", condition, "--limit", "0"]) == 0
     return len(capsys.readouterr().out.splitlines()) - 1
