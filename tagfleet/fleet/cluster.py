@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import math
 import os
+import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, redirect_stdout, suppress
 from pathlib import Path
 
 from tagfleet.errors import JobError
@@ -60,6 +61,13 @@ def ray_cluster(config: RayConfig) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def ray_job(config: RayConfig) -> Iterator[None]:
+    """`ray_cluster` for one job; what Ray prints meanwhile goes to stderr, because stdout is for data."""
+    with ray_cluster(config), redirect_stdout(sys.stderr):
+        yield
 
 
 def quieten() -> None:

@@ -21,15 +21,14 @@ class RayConfig(Section):
 class RetagConfig(Section):
     """How a re-tag uses the machines, and when it refuses to publish."""
 
-    decode_cpus: float = Field(default=0.95, gt=0)
-    """CPUs that one decoding task reserves. As long as it equals `network_cpus`, and no GPU is asked for, Ray Data runs
-    both stages in the network's actors: one process per CPU, and no log-mel travels."""
-    network_workers: int | None = Field(default=None, gt=0)
-    """Actors that hold the network; empty takes as many as the CPUs allow, or one with a GPU."""
-    network_cpus: float = Field(default=0.95, gt=0)
-    """CPUs that one network actor reserves; a little is left for writing."""
+    decode_cpus: float = Field(default=0.75, gt=0)
+    """CPUs that one decoding task reserves: below 1 because the network of its tracks runs beside it."""
+    network_workers: int = Field(default=1, gt=0)
+    """Actors that hold the network."""
+    network_cpus: float = Field(default=0.4, ge=0)
+    """CPUs that one network actor reserves."""
     network_gpus: float = Field(default=0.0, ge=0)
-    """GPUs that one network actor reserves; above 0 the network runs there, and decoding in tasks of its own."""
+    """GPUs that one network actor reserves; above 0 the network runs there."""
     tracks_per_block: int = Field(default=16, gt=0)
     """Tracks of one decoding task."""
     rows_per_file: int = Field(default=512, gt=0)

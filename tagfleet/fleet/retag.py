@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -15,7 +14,7 @@ import pyarrow.compute as pc
 
 from tagfleet.audio.config import AudioConfig, DecodeLimits
 from tagfleet.errors import ConfigError, ConflictError, DigestMismatch, JobError, TooManyFailures
-from tagfleet.fleet.cluster import n_cluster_cpus, ray_cluster, root_cause
+from tagfleet.fleet.cluster import n_cluster_cpus, ray_job, root_cause
 from tagfleet.fleet.plan import RETRY, Only, Plan, count_reasons, make_work, store_plan, stored_plan, utc_now
 from tagfleet.fleet.resources import RayConfig, RetagConfig
 from tagfleet.model.tagger import Tagger
@@ -101,7 +100,7 @@ def retag(
     plan = store_plan(root, plan)
     parts: list[PartFile] = []
     if plan.to_tag.num_rows:
-        with ray_cluster(ray_config):
+        with ray_job(ray_config):
             check_fits(config, n_cluster_cpus())
             parts = list(counted(tag_tracks(root, plan, audio, limits, config), advance))
     check_failures(parts, plan, config)
@@ -169,9 +168,7 @@ def tag_tracks(
         "tagged_at": datetime.fromisoformat(plan.planned_at),
         "device": "cuda" if config.network_gpus else "cpu",
     }
-    to_tag = plan.to_tag
-    workers = n_network_workers(config, n_cluster_cpus())
-    n = min(config.tracks_per_block, math.ceil(to_tag.num_rows / workers))  # a small plan is shared by all workers, too
+    to_tag, n = plan.to_tag, config.tracks_per_block
     blocks = [to_tag.slice(start, n) for start in range(0, to_tag.num_rows, n)]
     written = (
         ray.data.from_arrow(blocks)
@@ -186,7 +183,7 @@ def tag_tracks(
             fn_constructor_kwargs=network,
             batch_size=None,
             batch_format="pyarrow",
-            compute=ray.data.ActorPoolStrategy(size=min(workers, len(blocks))),
+            compute=ray.data.ActorPoolStrategy(size=config.network_workers),
             num_cpus=config.network_cpus,
             num_gpus=config.network_gpus,
         )
@@ -209,19 +206,10 @@ def tag_tracks(
         ) from error
 
 
-def n_network_workers(config: RetagConfig, n_cpus: float) -> int:
-    """Actors of the network: as set, else one with a GPU, else as many as the CPUs allow."""
-    if config.network_workers:
-        return config.network_workers
-    return 1 if config.network_gpus else max(1, int((n_cpus - WRITE_CPUS) / config.network_cpus + 1e-9))
-
-
 def check_fits(config: RetagConfig, n_cpus: float) -> None:
     """Raise ConfigError when the stages would wait for each other for ever: all of them must fit side by side."""
-    fused = config.decode_cpus == config.network_cpus and not config.network_gpus
-    needed = n_network_workers(config, n_cpus) * config.network_cpus + WRITE_CPUS
-    needed += 0 if fused else config.decode_cpus
-    if needed > n_cpus + 1e-9:
+    needed = config.network_workers * config.network_cpus + config.decode_cpus + WRITE_CPUS
+    if needed > n_cpus:
         raise ConfigError(
             f"retag needs {needed:g} CPUs at once, Ray has {n_cpus:g}",
             hint="lower retag.network_workers, retag.network_cpus or retag.decode_cpus",

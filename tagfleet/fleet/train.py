@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from tagfleet.audio.config import AudioConfig, DecodeLimits
 from tagfleet.config import Section
 from tagfleet.errors import ConfigError
-from tagfleet.fleet.cluster import ray_cluster
+from tagfleet.fleet.cluster import ray_job
 from tagfleet.fleet.config import Recipe, TrainConfig
 from tagfleet.fleet.dataset import examples_digest, make_examples
 from tagfleet.fleet.evaluation import evaluate
@@ -80,7 +80,7 @@ def train(
     open_run(root, run_id, recipe, resume=resume)
     if finished := read_result(root, run_id):
         return TrainResult.model_validate({**finished, "already_finished": True})
-    with ray_cluster(ray_config):
+    with ray_job(ray_config):
         from tagfleet.fleet.fit import fit  # ray.train.torch costs seconds that a refused call need not wait
 
         labelled = tracks.filter(pc.is_in(tracks["track_id"], examples["track_id"].combine_chunks()))
