@@ -30,19 +30,52 @@ TRACKS = pa.schema(
 )
 """The catalogue. Further columns are kept, as text (what is no text as JSON)."""
 
+MATCHES = pa.schema(
+    [
+        pa.field("track_id", pa.string(), nullable=False),
+        pa.field("axis", pa.string(), nullable=False),
+        pa.field("label", pa.string()),  # null for a score
+        pa.field("rule", pa.string(), nullable=False),  # name | synonym | parent | polarity
+        pa.field("verdict", pa.string(), nullable=False),  # stated | denied | stopped; scored for a score
+        pa.field("source", pa.string()),  # tag | description
+        pa.field("evidence", pa.string(), nullable=False),  # the words, as typed
+        pa.field("position", pa.int32()),
+        pa.field("start", pa.int32()),
+        pa.field("end", pa.int32()),
+        pa.field("score", pa.float64()),  # in [-1, 1], of the axis' dimension
+        pa.field("n_words", pa.int32()),  # that the score is made of
+    ]
+)
+"""What the texts of each track say: from many workers, track by track, before the catalogue's labels are settled."""
+
 LABELS = pa.schema(
     [
         pa.field("track_id", pa.string(), nullable=False),
         pa.field("axis", pa.string(), nullable=False),
-        pa.field("label", pa.string(), nullable=False),
-        pa.field("rule", pa.string(), nullable=False),  # which rule matched
-        pa.field("evidence", pa.string(), nullable=False),  # the words that matched, as typed
+        pa.field("label", pa.string(), nullable=False),  # `none`: a person says that no label of the axis is right
+        pa.field("rule", pa.string(), nullable=False),  # name | synonym | parent | polarity | correction
+        pa.field("source", pa.string(), nullable=False),  # tag | description | score | person
+        pa.field("evidence", pa.string(), nullable=False),  # the words that matched, as typed; a correction's note
         pa.field("position", pa.int32(), nullable=False),  # index of the tag in the creator's order
+        pa.field("start", pa.int32()),  # the characters of that tag or description; null where no words decide
+        pa.field("end", pa.int32()),
         pa.field("weight", pa.float32(), nullable=False),  # 0 < weight <= 1
+        pa.field("split", pa.string(), nullable=False),  # train | validation | test
         pa.field("taxonomy_version", pa.string(), nullable=False),  # `taxonomies/<version>.json` under the root
     ]
 )
 """What we take as true: a track without rows on an axis is unknown there (masked), not negative."""
+
+CORRECTIONS = pa.schema(
+    [
+        pa.field("track_id", pa.string(), nullable=False),
+        pa.field("axis", pa.string(), nullable=False),
+        pa.field("label", pa.string(), nullable=False),  # or `none`
+        pa.field("note", pa.string()),
+        pa.field("merged_at", UTC_TIME, nullable=False),
+    ]
+)
+"""What persons said: all rows of a track and axis together are the whole truth about it."""
 
 TAG = pa.struct([pa.field("axis", pa.string()), pa.field("label", pa.string()), pa.field("probability", pa.float32())])
 

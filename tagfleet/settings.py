@@ -16,6 +16,7 @@ from tagfleet.config import Layer, Section, env_layer, merge_layers, read_toml, 
 from tagfleet.errors import ConfigError
 from tagfleet.fleet.config import TrainConfig
 from tagfleet.fleet.resources import RayConfig, RetagConfig
+from tagfleet.labels.config import LabelsConfig
 from tagfleet.model.config import NetworkConfig
 from tagfleet.store.config import StorageConfig
 
@@ -32,6 +33,7 @@ class Settings(Section):
     lang: Literal["ja", "en"] = "ja"
     """Language in which labels are shown."""
     storage: StorageConfig = Field(default_factory=StorageConfig)
+    labels: LabelsConfig = Field(default_factory=LabelsConfig)
     audio: AudioConfig = Field(default_factory=AudioConfig)
     limits: DecodeLimits = Field(default_factory=DecodeLimits)
     network: NetworkConfig = Field(default_factory=NetworkConfig)
@@ -66,8 +68,9 @@ def load_settings(
 ) -> Loaded:
     """Merge the layers and validate them.
 
-    `file` replaces ./tagfleet.toml. A relative `root` in a file is relative to that file, elsewhere to the current
-    folder. Raises ConfigError for an unknown key at any level, a wrong value, or a missing or broken file.
+    `file` replaces ./tagfleet.toml. A relative path in a file (`root`, `labels.taxonomy`, `labels.lexicons`) is
+    relative to that file, elsewhere to the current folder. Raises ConfigError for an unknown key at any level, a wrong
+    value, or a missing or broken file.
     """
     layers = []
     user_file = _user_file(environ)
@@ -91,8 +94,18 @@ def _user_file(environ: Mapping[str, str]) -> Path:
 def _file_layer(path: Path, name: str) -> Layer:
     values: dict[str, Any] = read_toml(path)
     root = values.get("root")
-    if isinstance(root, str) and "://" not in root:
-        values["root"] = str(path.resolve().parent / Path(root).expanduser())
-    elif root is not None and not isinstance(root, str):
+    if root is not None and not isinstance(root, str):
         raise ConfigError(f"{name}: root must be text, given {root!r}", hint='e.g. root = "tagfleet-root"')
+    if root is not None and "://" not in root:
+        values["root"] = _beside(path, root)
+    labels = values.get("labels")
+    if isinstance(labels, dict):
+        if isinstance(labels.get("taxonomy"), str) and labels["taxonomy"]:
+            labels["taxonomy"] = _beside(path, labels["taxonomy"])
+        if isinstance(labels.get("lexicons"), list):
+            labels["lexicons"] = [_beside(path, name) if isinstance(name, str) else name for name in labels["lexicons"]]
     return Layer(name=name, values=values)
+
+
+def _beside(file: Path, name: str) -> str:
+    return str(file.resolve().parent / Path(name).expanduser())

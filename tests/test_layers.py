@@ -19,7 +19,7 @@ MAY_IMPORT = {
     "model": SHARED | {"catalog", "labels", "audio"},
     "store": SHARED | {"catalog"},
     "fleet": SHARED | {"catalog", "labels", "audio", "model", "store"},
-    "settings": {"config", "errors", "audio", "model", "store", "fleet"},
+    "settings": {"config", "errors", "labels", "audio", "model", "store", "fleet"},
     "demo": SHARED | {"catalog", "labels", "audio", "model", "store", "fleet", "settings"},
     "cli": SHARED | {"catalog", "labels", "audio", "model", "store", "fleet", "settings", "demo"},
 }
@@ -35,6 +35,9 @@ ONLY_IN = {
     "safetensors": {"model", "fleet"},
     "av": {"audio", "demo"},
     "soxr": {"audio"},
+    "fugashi": {"labels"},
+    "unidic_lite": {"labels"},
+    "ahocorasick_rs": {"labels"},
 }
 TORCHAUDIO = "audio/logmel.py"
 
@@ -68,17 +71,28 @@ def test_imports_hold_the_picture(path):
             assert str(relative) == TORCHAUDIO, f"{relative} imports torchaudio: only {TORCHAUDIO} may"
 
 
+@pytest.mark.parametrize("path", sorted((PACKAGE.parent / "jobs").glob("*.py")), ids=lambda path: path.name)
+def test_a_job_sees_the_library_and_no_command_line(path):
+    for name in imports(path):
+        assert name.split(".")[:2] != ["tagfleet", "cli"], f"{path.name} imports {name}"
+        assert name.split(".")[0] not in ONLY_IN, f"{path.name} imports {name}"
+    assert len(path.read_text(encoding="utf-8").splitlines()) < 60
+
+
 def test_every_layer_is_in_the_picture():
     layers = {path.relative_to(PACKAGE).parts[0].removesuffix(".py") for path in FILES} - {"__init__", "__main__"}
     assert layers == set(MAY_IMPORT)
 
 
-@pytest.mark.parametrize("command", [[], ["retag"], ["train"], ["predictions", "query"], ["catalog", "scan"], ["demo"]])
+@pytest.mark.parametrize(
+    "command", [[], ["retag"], ["train"], ["predictions", "query"], ["catalog", "scan"], ["demo"], ["labels", "mine"]]
+)
 def test_help_imports_nothing_heavy(command):
     code = (
         "import sys; from tagfleet.cli.main import exit_code\n"
         f"assert exit_code({[*command, '--help']!r}) == 0\n"
-        "print(sorted({'torch', 'ray', 'pyarrow', 'numpy', 'duckdb', 'boto3'} & set(sys.modules)), file=sys.stderr)"
+        "heavy = {'torch', 'ray', 'pyarrow', 'numpy', 'duckdb', 'boto3', 'fugashi', 'ahocorasick_rs'}\n"
+        "print(sorted(heavy & set(sys.modules)), file=sys.stderr)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stderr.strip() == "[]"

@@ -18,7 +18,7 @@ from tagfleet.schemas import TRACKS
 FORMATS = ("csv", "tsv", "jsonl", "parquet")
 MAX_FIELD_CHARACTERS = 16 << 20  # csv's own limit, 128 Ki, is less than a long description
 
-REQUIRED = ("track_id", "uri")
+REQUIRED = ("track_id",)
 
 
 def read_rows(data: bytes, format: str, *, encoding: str = "auto", mapping: Mapping[str, str] = {}) -> Iterator[RawRow]:
@@ -33,6 +33,18 @@ def read_rows(data: bytes, format: str, *, encoding: str = "auto", mapping: Mapp
     if format in ("csv", "tsv"):
         return _csv(decode_text(data, encoding), "\t" if format == "tsv" else ",", mapping)
     raise CatalogError(f"catalogue format {format!r} is not known; allowed: {', '.join(FORMATS)}")
+
+
+def read_table(data: bytes, required: Sequence[str], *, encoding: str = "auto") -> Iterator[RawRow]:
+    """The rows of a CSV with columns of its own; CatalogError when one of `required` is missing."""
+    text = decode_text(data, encoding)
+    header = next(csv.reader(io.StringIO(text, newline="")), [])
+    if missing := [name for name in required if name not in header]:
+        raise CatalogError(
+            f"there is no column {', '.join(map(repr, missing))}; there are: {', '.join(map(repr, header)) or 'none'}",
+            hint=f"the first line names the columns: {', '.join(required)}",
+        )
+    return _csv(text, ",", {}, required=())
 
 
 def decode_text(data: bytes, encoding: str = "auto") -> str:
@@ -77,11 +89,11 @@ def _line_of(data: bytes, offset: int) -> int:
     return data.count(b"\n", 0, offset) + 1
 
 
-def _csv(text: str, delimiter: str, mapping: Mapping[str, str]) -> Iterator[RawRow]:
+def _csv(text: str, delimiter: str, mapping: Mapping[str, str], required: Sequence[str] = REQUIRED) -> Iterator[RawRow]:
     csv.field_size_limit(MAX_FIELD_CHARACTERS)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     try:
-        header = our_columns(next(reader, []), mapping)
+        header = our_columns(next(reader, []), mapping, required)
         start = reader.line_num + 1
         for cells in reader:
             line, start = start, reader.line_num + 1

@@ -55,11 +55,14 @@ class _Bad(ValueError):
     """A value that a column cannot take."""
 
 
-def check_rows(rows: Iterable[RawRow], *, audio_root: str, tag_separator: str = "|") -> CheckedRows:
+def check_rows(
+    rows: Iterable[RawRow], *, audio_root: str, tag_separator: str = "|", named_by_id: bool = False
+) -> CheckedRows:
     """Check every row; nothing is normalised, and a bad row never hides another.
 
     `uri` may be relative to `audio_root` (a folder or `s3://bucket/prefix`) or absolute below it; what points
-    elsewhere is a problem. Extra columns stay: as text, or as JSON where the value is no text.
+    elsewhere is a problem. named_by_id: the source has no uris, its files are called like the tracks. Extra columns
+    stay: as text, or as JSON where the value is no text.
     """
     good: dict[str, dict[str, Any]] = {}
     first_line: dict[str, int] = {}
@@ -71,7 +74,7 @@ def check_rows(rows: Iterable[RawRow], *, audio_root: str, tag_separator: str = 
         try:
             if row.problem:
                 raise _Bad(row.problem)
-            track = _track(row.values, audio_root, tag_separator)
+            track = _track(row.values, audio_root, tag_separator, named_by_id)
             for name in track:
                 if spelled.setdefault(name.lower(), name) != name:
                     raise _Bad(f"column {name!r} is called {spelled[name.lower()]!r} in an earlier row")
@@ -125,11 +128,11 @@ def resolve_uri(uri: str, audio_root: str) -> str:
     return f"{root}/{relative}"
 
 
-def _track(values: Mapping[str, Any], audio_root: str, tag_separator: str) -> dict[str, Any]:
+def _track(values: Mapping[str, Any], audio_root: str, tag_separator: str, named_by_id: bool) -> dict[str, Any]:
     track_id = _text(values, "track_id")
-    uri = _text(values, "uri")
     if not track_id:
         raise _Bad("track_id is missing")
+    uri = track_id if named_by_id else _text(values, "uri")
     if not uri:
         raise _Bad(f"uri is missing (track {track_id!r})")
     try:

@@ -84,7 +84,7 @@ def import_(
     """Make a catalogue file the catalogue: tracks that it does not list leave it."""
     from tagfleet.catalog.files import FORMATS, read_rows
     from tagfleet.catalog.rows import check_rows
-    from tagfleet.fleet.scan import add_sizes
+    from tagfleet.fleet.scan import add_sizes, find_by_id
     from tagfleet.store.sources import list_audio
 
     session: Session = context.obj
@@ -94,8 +94,9 @@ def import_(
     if not tag_separator:
         raise UsageError("--tag-separator must not be empty")
     root = absolute(audio_root or str(file.parent))
-    rows = read_rows(file.read_bytes(), kind, encoding=encoding, mapping=_mapping(map_ or []))
-    checked = check_rows(rows, audio_root=root, tag_separator=tag_separator)
+    rows = list(read_rows(file.read_bytes(), kind, encoding=encoding, mapping=_mapping(map_ or [])))
+    named_by_id = not any("uri" in row.values for row in rows)
+    checked = check_rows(rows, audio_root=root, tag_separator=tag_separator, named_by_id=named_by_id)
     if not skip_bad:
         _refuse(checked)
     elif not dry_run:
@@ -107,7 +108,10 @@ def import_(
     table = _table(session)
     base_version = table.latest()
     known = table.read(base_version) if base_version >= 0 else None
-    tracks = add_sizes(checked.tracks, list_audio(root, session.settings.storage, skipped=lambda name: None))
+    files = list(list_audio(root, session.settings.storage, skipped=lambda name: None))
+    tracks = add_sizes(find_by_id(checked.tracks, files) if named_by_id else checked.tracks, files)
+    if named_by_id:
+        say("No uri column: each track's file is the one that is called like its id (--map uri=THEIRS names another).")
     if missing := tracks["size_bytes"].null_count:
         say(
             f"{missing} of {tracks.num_rows} tracks have no file below {root}; they will end as failed rows (not-found)"

@@ -26,7 +26,7 @@ MARK = "demo.json"
 def demo(
     context: typer.Context,
     out: Annotated[Path, typer.Option(help="Folder for the audio, the settings and the storage root.")] = Path("demo"),
-    tracks: Annotated[int, typer.Option(help="Tracks to synthesise.", min=24)] = 120,
+    tracks: Annotated[int, typer.Option(help="Tracks to synthesise.", min=40)] = 120,
     epochs: Annotated[int | None, typer.Option(help="Epochs of training; default: as for `train`.", min=1)] = None,
     seed: Annotated[int, typer.Option(help="Decides every note, name and weight.", min=0)] = 7,
 ) -> None:
@@ -45,7 +45,7 @@ def demo(
     at = ("-c", str(settings), "--root", root.root)
     with ray_cluster(inner.settings.ray):  # one start for both jobs
         _run(at, "catalog", "import", str(out / "catalog.csv"), "--audio-root", str(out / "audio"))
-        _run(at, "labels", "build")
+        _run(at, "labels", "build", "all")
         _run(at, "train", *(("--resume", run_id) if started else ("--run-id", run_id)))
         _run(at, "models", "promote", "tagger")
         _run(at, "retag")
@@ -61,6 +61,7 @@ Done in {time.monotonic() - start:.0f} s.
 Try next:
   {command} predictions query "genre = 'rock' AND mood = 'dark'"
   {command} predictions show 001
+  {command} labels explain 001
   {command} predictions export parquet {shlex.quote(str(out / "export"))}
 and with music of your own: {command} catalog scan FOLDER, then … retag"""
     )
@@ -98,7 +99,8 @@ def _write_settings(session: Session, out: Path, epochs: int | None, seed: int) 
         return path
     path.write_text(
         f"# Written by `tagfleet demo`; `tagfleet config show` lists what else can be set.\n"
-        f"root = {json.dumps(root, ensure_ascii=False)}\n\n[train]\nseed = {seed}\n"
+        f"root = {json.dumps(root, ensure_ascii=False)}\n\n"
+        f'[labels]\ntaxonomy = "taxonomy.toml"\n\n[train]\nseed = {seed}\n'
         + (f"epochs = {epochs}\n" if epochs else ""),
         encoding="utf-8",
     )

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -32,6 +32,11 @@ class Session:
     def with_flags(self, assignments: Sequence[str] | None) -> Session:
         """This session with `-s key=value` settings on top."""
         return replace(self, flags=(*self.flags, assignment_layer(assignments or (), "flag")))
+
+    def with_values(self, section: str, values: Mapping[str, Any]) -> Session:
+        """This session with what options of a command say of one section's settings; None says nothing."""
+        said = {name: value for name, value in values.items() if value is not None}
+        return replace(self, flags=(*self.flags, Layer(name="flag", values={section: said}))) if said else self
 
     @cached_property
     def loaded(self) -> Loaded:

@@ -56,7 +56,7 @@ def train(
 
 def planned(session: Session) -> dict[str, int]:
     """What a training would see and do."""
-    from tagfleet.fleet.labelling import stored_labels
+    from tagfleet.fleet.label_store import stored_labels
     from tagfleet.fleet.train import plan_training
     from tagfleet.store.tables import Table
 
@@ -66,7 +66,7 @@ def planned(session: Session) -> dict[str, int]:
 
 def run_training(session: Session, run_id: str, *, resume: bool) -> TrainResult:
     """Train with the settings of `session`, showing progress."""
-    from tagfleet.fleet.labelling import stored_labels
+    from tagfleet.fleet.label_store import stored_labels
     from tagfleet.fleet.train import train
     from tagfleet.store.tables import Table
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import csv
+import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from tagfleet.demo.encode import encode
-from tagfleet.demo.plan import DemoTrack, plan_demo
+from tagfleet.demo.plan import TAXONOMY_FILE, DemoTrack, plan_demo
 from tagfleet.demo.render import render
 
 COLUMNS = ("track_id", "uri", "title", "description", "tags", "creator_id", "album_id")
@@ -31,7 +32,7 @@ class DemoFiles:
 def write_demo(
     folder: Path, n_tracks: int = 120, seed: int = 7, progress: Callable[[int], None] = lambda done: None
 ) -> DemoFiles:
-    """Write `audio/` and then `catalog.csv` into `folder`; the same arguments give the same bytes.
+    """Write `audio/`, `taxonomy.toml` and then `catalog.csv` into `folder`; the same arguments give the same bytes.
 
     `progress` is called with the number of tracks so far. About 0.3 s of one core per track.
     Raises ConfigError when `n_tracks` is too small.
@@ -40,6 +41,7 @@ def write_demo(
     for done, track in enumerate(tracks, start=1):
         _write_track(folder / "audio" / track.path, track)
         progress(done)
+    shutil.copyfile(TAXONOMY_FILE, folder / TAXONOMY_FILE.name)
     write_catalog(folder / "catalog.csv", tracks)
     return DemoFiles(audio=folder / "audio", catalog=folder / "catalog.csv", tracks=tuple(tracks))
 

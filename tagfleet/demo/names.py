@@ -28,7 +28,7 @@ SPELLINGS: Mapping[str, Sequence[str]] = MappingProxyType(
         "dark": ("暗い", "ダーク", "ﾀﾞｰｸ", "悲しい", "哀愁", "重厚", "シリアス"),
     }
 )
-"""How people write what the taxonomy calls by one name; ids are those of the packaged taxonomy."""
+"""How people write what the taxonomy calls by one name; ids are those of taxonomy.toml."""
 
 JUNK = (
     "作業用BGM", "カフェ", "ゲーム", "フリーBGM", "インスト", "かっこいい", "おしゃれ", "新曲", "歌ってみた",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 from itertools import count
+from pathlib import Path
 from typing import Literal
 
 import pyarrow as pa
@@ -15,14 +16,18 @@ from tagfleet.demo.encode import Format
 from tagfleet.demo.names import Words, file_name, twin_name, words_for
 from tagfleet.errors import ConfigError, TaxonomyError
 from tagfleet.labels.build import build_labels
-from tagfleet.labels.split import assign_splits, check_splits
-from tagfleet.labels.taxonomy import load_taxonomy
+from tagfleet.labels.config import LabelsConfig
+from tagfleet.labels.reading import TrackReader
+from tagfleet.labels.split import check_splits
+from tagfleet.labels.taxonomy import Taxonomy, load_taxonomy
 from tagfleet.schemas import TRACKS
 
 Bad = Literal["empty", "cut", "text", "silent"]
 """0 bytes; an MP3 of which a third is there; a text called .mp3; valid audio without a sound."""
 
-MIN_TRACKS = 24
+MIN_TRACKS = 40
+TAXONOMY_FILE = Path(__file__).with_name("taxonomy.toml")
+"""The words that the demo's creators use: what it is labelled with."""
 _BAD: tuple[Bad, ...] = ("empty", "cut", "text", "silent")
 _TWINS = (0, len(CREATORS))
 """Two tracks of one creator, whose names differ in Unicode normalisation only."""
@@ -57,14 +62,16 @@ def plan_demo(n_tracks: int = 120, seed: int = 7) -> list[DemoTrack]:
     """`n_tracks` tracks, four of them bad (the last): an empty file, a cut-off MP3, a text called .mp3, and silence.
 
     Creators, genres and moods go round, so that every creator makes all of them: creator, genre and mood of
-    track i are i mod 12, i mod 5, and alternate from each creator's track to the next. A draw in which the tags of the
-    training tracks name some label nowhere is drawn again: nobody could learn it.
+    track i are i mod 12, i mod 5, and alternate from each creator's track to the next. A draw in which the tags on some
+    side of the split name some label nowhere is drawn again: nobody could learn it, or measure it.
     Raises ConfigError for fewer than MIN_TRACKS.
     """
     if n_tracks < MIN_TRACKS:
         raise ConfigError(f"a demo has at least {MIN_TRACKS} tracks, not {n_tracks}", hint="ask for more tracks")
     draws = (_drawn(n_tracks, f"{seed} {draw}") for draw in count())
-    return next(tracks for tracks in draws if _can_be_learnt(tracks))
+    taxonomy = load_taxonomy(TAXONOMY_FILE)
+    reader = TrackReader(taxonomy)
+    return next(tracks for tracks in draws if _can_be_learnt(tracks, taxonomy, reader))
 
 
 def _drawn(n_tracks: int, seed: str) -> list[DemoTrack]:
@@ -73,16 +80,16 @@ def _drawn(n_tracks: int, seed: str) -> list[DemoTrack]:
     return good + [_planned(n_good + n, seed, bad) for n, bad in enumerate(_BAD)]
 
 
-def _can_be_learnt(tracks: list[DemoTrack]) -> bool:
+def _can_be_learnt(tracks: list[DemoTrack], taxonomy: Taxonomy, reader: TrackReader) -> bool:
     rows = [
         {"track_id": track.track_id, "uri": track.path, "tags": track.words.tags, "creator_id": track.creator.id}
+        | {"description": track.words.description}
         for track in tracks
         if track.bad is None
     ]
     table = pa.Table.from_pylist(rows, schema=TRACKS)
-    taxonomy = load_taxonomy()
     try:
-        check_splits(assign_splits(table), build_labels(table, taxonomy).labels, taxonomy)
+        check_splits(build_labels(table, taxonomy, LabelsConfig(), reader).labels, taxonomy)
     except TaxonomyError:
         return False
     return True

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from tagfleet.audio.config import AudioConfig
 from tagfleet.fleet.excerpts import planned_clips, read_log_mel
 from tagfleet.labels.build import encode_targets
-from tagfleet.labels.split import assign_splits
 from tagfleet.labels.taxonomy import Taxonomy
 from tagfleet.store.objects import Storage
 
@@ -44,14 +43,16 @@ FEEDS = pa.schema(
 
 
 def make_examples(tracks: pa.Table, labels: pa.Table, taxonomy: Taxonomy) -> pa.Table:
-    """EXAMPLES rows of the tracks that have a label on any axis, sorted by id: the same table for any input order."""
+    """EXAMPLES rows of the tracks that have a label on any axis, on the side of the split that their labels say, sorted
+    by id: the same table for any input order.
+    """
     tracks = tracks.sort_by("track_id")
     by_axis = encode_targets(labels, taxonomy, tracks["track_id"].to_pylist())
     targets = np.concatenate([by_axis[axis.axis] for axis in taxonomy.axes], axis=1)
-    splits = assign_splits(tracks)
-    split = splits["split"].take(pc.index_in(tracks["track_id"], splits["track_id"].combine_chunks()))
-    table = pa.table([tracks["track_id"], split, list_column(targets)], schema=EXAMPLES)
-    return table.filter(pa.array(~np.isnan(targets).all(axis=1)))
+    split = labels["split"].combine_chunks().take(pc.index_in(tracks["track_id"], labels["track_id"].combine_chunks()))
+    known = pa.array(~np.isnan(targets).all(axis=1))
+    columns = [column.filter(known) for column in (tracks["track_id"], split, list_column(targets))]
+    return pa.table(columns, schema=EXAMPLES)
 
 
 def examples_digest(examples: pa.Table) -> str:

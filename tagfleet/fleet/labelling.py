@@ -2,42 +2,220 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tagfleet.errors import NotFoundError
-from tagfleet.labels.build import LabelBuild, build_labels
+from tagfleet.catalog.rows import RawRow
+from tagfleet.errors import JobError, TaxonomyError
+from tagfleet.fleet.cluster import n_cluster_cpus, ray_job, root_cause
+from tagfleet.fleet.label_store import copy_report, store_report, store_taxonomy, stored_corrections, stored_taxonomy
+from tagfleet.fleet.resources import RayConfig
+from tagfleet.labels.build import LabelBuild, correct_labels, match_tracks, settle_labels
+from tagfleet.labels.config import LabelsConfig
+from tagfleet.labels.corrections import merge_corrections, read_corrections
+from tagfleet.labels.diff import LabelChange, diff_labels, n_changed_tracks
+from tagfleet.labels.lexicon import MoodWord, PolarityTable, load_lexicons
+from tagfleet.labels.reading import TrackReader
 from tagfleet.labels.taxonomy import Taxonomy, parse_taxonomy
+from tagfleet.schemas import LABELS, MATCHES, conform
 from tagfleet.store.objects import Storage
-from tagfleet.store.tables import Table
+from tagfleet.store.tables import NO_TABLE, Table
+
+BLOCK_TRACKS = 2000
+"""Tracks that a worker reads at once."""
 
 
-def label_catalog(root: Storage, taxonomy: Taxonomy, *, dry_run: bool) -> tuple[LabelBuild, int | None]:
-    """Match the latest catalogue against `taxonomy`; the labels and, unless `dry_run`, the version they became."""
+@dataclass(frozen=True, kw_only=True)
+class LabelledCatalog:
+    """What `label_catalog` made."""
+
+    build: LabelBuild
+    version: int | None
+    """None for a dry run."""
+    previous: int | None
+    """The version before, None for the first labels."""
+    changes: list[LabelChange]
+    n_changed_tracks: int
+
+
+def label_catalog(
+    root: Storage,
+    taxonomy: Taxonomy,
+    config: LabelsConfig,
+    *,
+    axis: str | None = None,
+    per_class: int | None = None,
+    ray_config: RayConfig | None = None,
+    dry_run: bool = False,
+    advance: Callable[[int, int], None] = lambda done, failed: None,
+) -> LabelledCatalog:
+    """Label the latest catalogue and, unless `dry_run`, commit the next version of the labels.
+
+    axis: make only that axis' rows anew. ray_config: read the texts on that Ray cluster instead of in this process;
+    the rows are the same. advance: called with (tracks read, 0). Raises TaxonomyError when `axis` alone cannot be
+    made anew because the taxonomy of another axis changed, ConflictError when another build was faster.
+    """
     table = Table(root, "labels")
     base_version = table.latest()
-    built = build_labels(Table(root, "catalog").read(), taxonomy)
-    if dry_run:
-        return built, None
-    text = json.dumps(taxonomy.model_dump(mode="json"), ensure_ascii=False, indent=2)
-    root.write(taxonomy_key(taxonomy.version), text.encode())
-    return built, table.replace(built.labels, note=f"taxonomy {taxonomy.version}", base_version=base_version)
+    before = conform(table.read(base_version), LABELS) if base_version != NO_TABLE else None
+    if axis is not None:
+        taxonomy.axis(axis)
+        check_other_axes(root, before, taxonomy, axis)
+    tracks = Table(root, "catalog").read()
+    own, tables = load_lexicons(map(Path, config.lexicons))
+    if ray_config is None:
+        matches = _match_here(tracks, taxonomy, own, tables, advance)
+    else:
+        matches = _match_on_ray(tracks, taxonomy, own, tables, ray_config, advance)
+    built = settle_labels(matches, tracks, taxonomy, config, corrections=stored_corrections(root), per_class=per_class)
+    labels = built.labels if axis is None else _one_axis_anew(before, built, axis, tracks)
+    version = None
+    if not dry_run:
+        store_taxonomy(root, taxonomy)
+        version = table.replace(labels, note=f"taxonomy {taxonomy.version}", base_version=base_version)
+        store_report(root, version, built)
+    return LabelledCatalog(
+        build=built,
+        version=version,
+        previous=None if before is None else base_version,
+        changes=[] if before is None else diff_labels(before, labels, exclusive_axes(taxonomy)),
+        n_changed_tracks=0 if before is None else n_changed_tracks(before, labels),
+    )
 
 
-def stored_labels(root: Storage) -> tuple[pa.Table, Taxonomy]:
-    """The latest LABELS rows, and the taxonomy that they were made with. Raises NotFoundError when there are none."""
-    labels = Table(root, "labels").read()
-    versions = pc.unique(labels["taxonomy_version"]).to_pylist()
-    if not versions:
-        raise NotFoundError(
-            "no tag of the catalogue is in the taxonomy: there is nothing to learn",
-            hint="tagfleet catalog stats shows the tags; then tagfleet labels build --taxonomy FILE",
+def _match_here(
+    tracks: pa.Table,
+    taxonomy: Taxonomy,
+    own: tuple[MoodWord, ...],
+    tables: tuple[PolarityTable, ...],
+    advance: Callable[[int, int], None],
+) -> pa.Table:
+    reader = TrackReader(taxonomy, own, tables)
+    parts = [MATCHES.empty_table()]
+    for block in _blocks(tracks):
+        parts.append(match_tracks(block, reader, taxonomy))
+        advance(min(tracks.num_rows, BLOCK_TRACKS * (len(parts) - 1)), 0)
+    return pa.concat_tables(parts)
+
+
+def _blocks(tracks: pa.Table) -> Iterator[pa.Table]:
+    tracks = tracks.select(["track_id", "tags", "description"])
+    for start in range(0, tracks.num_rows, BLOCK_TRACKS):
+        yield tracks.slice(start, BLOCK_TRACKS)
+
+
+class MatchingStage:
+    """A Ray Data stage from TRACKS to MATCHES rows; holds the phrases and lexicons of one worker."""
+
+    def __init__(
+        self, taxonomy: Mapping[str, Any], own: tuple[MoodWord, ...], tables: tuple[PolarityTable, ...]
+    ) -> None:
+        self.taxonomy = parse_taxonomy(taxonomy)
+        self.reader = TrackReader(self.taxonomy, own, tables)
+
+    def __call__(self, tracks: pa.Table) -> pa.Table:
+        """One block."""
+        return match_tracks(tracks, self.reader, self.taxonomy)
+
+
+def _match_on_ray(
+    tracks: pa.Table,
+    taxonomy: Taxonomy,
+    own: tuple[MoodWord, ...],
+    tables: tuple[PolarityTable, ...],
+    ray_config: RayConfig,
+    advance: Callable[[int, int], None],
+) -> pa.Table:
+    with ray_job(ray_config):
+        import ray
+        import ray.data
+        from ray.exceptions import RayError
+
+        blocks = list(_blocks(tracks)) or [tracks.select(["track_id", "tags", "description"])]
+        n_workers = max(1, min(len(blocks), int(n_cluster_cpus())))
+        matches = ray.data.from_arrow(blocks).map_batches(
+            MatchingStage,
+            fn_constructor_args=(taxonomy.model_dump(mode="json"), own, tables),
+            batch_size=None,
+            batch_format="pyarrow",
+            concurrency=n_workers,
+            num_cpus=1,
         )
-    return labels, parse_taxonomy(json.loads(root.read(taxonomy_key(versions[0]))))
+        parts = [MATCHES.empty_table()]
+        try:
+            for n, block in enumerate(matches.iter_batches(batch_size=None, batch_format="pyarrow"), start=1):
+                parts.append(conform(block, MATCHES))
+                advance(min(tracks.num_rows, n * BLOCK_TRACKS), 0)
+        except RayError as error:
+            raise JobError(f"reading the texts failed: {root_cause(error)}") from error
+    return pa.concat_tables(parts)
 
 
-def taxonomy_key(version: str) -> str:
-    """Where the taxonomy of this version lies in a storage root."""
-    return f"taxonomies/{version}.json"
+def check_other_axes(root: Storage, before: pa.Table | None, taxonomy: Taxonomy, axis: str) -> None:
+    """Refuse to make one axis anew when the labels of the others were made with other words."""
+    if before is None or not before.num_rows:
+        raise TaxonomyError(f"there are no labels to put {axis} beside", hint="tagfleet labels build all")
+    made_by = stored_taxonomy(root, before["taxonomy_version"][0].as_py())
+    others = {other.axis: other for other in made_by.axes if other.axis != axis}
+    changed = [a.axis for a in taxonomy.axes if a.axis != axis and others.pop(a.axis, None) != a] + sorted(others)
+    if changed:
+        raise TaxonomyError(
+            f"the words of {', '.join(changed)} changed too since the last labels (taxonomy {made_by.version})",
+            hint="tagfleet labels build all",
+        )
+
+
+def _one_axis_anew(before: pa.Table | None, built: LabelBuild, axis: str, tracks: pa.Table) -> pa.Table:
+    """The rows of `axis` as built, those of the other axes as before (of tracks that are still there)."""
+    assert before is not None
+    split_of_track = dict(zip(built.splits["track_id"].to_pylist(), built.splits["split"].to_pylist(), strict=True))
+    kept = before.filter(
+        pc.and_(pc.not_equal(before["axis"], axis), pc.is_in(before["track_id"], tracks["track_id"].combine_chunks()))
+    )
+    split = pa.array([split_of_track[track] for track in kept["track_id"].to_pylist()], pa.string())
+    version = pa.array([built.taxonomy.version] * kept.num_rows, pa.string())
+    kept = kept.set_column(LABELS.get_field_index("split"), LABELS.field("split"), split)
+    kept = kept.set_column(LABELS.get_field_index("taxonomy_version"), LABELS.field("taxonomy_version"), version)
+    anew = built.labels.filter(pc.equal(built.labels["axis"], axis))
+    order = [("track_id", "ascending"), ("axis", "ascending"), ("label", "ascending")]
+    return pa.concat_tables([kept, anew]).sort_by(order)
+
+
+def merge_into_labels(
+    root: Storage, rows: Iterable[RawRow], taxonomy: Taxonomy, config: LabelsConfig, *, dry_run: bool
+) -> tuple[pa.Table, int | None, list[LabelChange]]:
+    """A person's corrections into the corrections table and, where there are labels, into those.
+
+    Returns the new corrections, the new version of the labels (None: dry run, or no labels yet) and what changed in
+    them. Raises CatalogError with every bad line; nothing is merged then.
+    """
+    tracks = Table(root, "catalog").read()
+    corrections, labels = Table(root, "corrections"), Table(root, "labels")
+    versions = corrections.latest(), labels.latest()
+    new = read_corrections(rows, taxonomy, set(tracks["track_id"].to_pylist()), datetime.now(UTC))
+    merged = merge_corrections(stored_corrections(root), new)
+    before = labels.read(versions[1]) if versions[1] != NO_TABLE else None
+    after = None
+    if before is not None and before.num_rows:
+        made_by = stored_taxonomy(root, before["taxonomy_version"][0].as_py())
+        after = correct_labels(conform(before, LABELS), merged, tracks, made_by, config)
+    changes = diff_labels(before, after, exclusive_axes(taxonomy)) if before is not None and after is not None else []
+    if dry_run:
+        return new, None, changes
+    corrections.replace(merged, note=f"{new.num_rows} merged", base_version=versions[0])
+    version = None
+    if after is not None:
+        version = labels.replace(after, note="corrections merged", base_version=versions[1])
+        copy_report(root, versions[1], version)
+    return new, version, changes
+
+
+def exclusive_axes(taxonomy: Taxonomy) -> set[str]:
+    """Axes on which a label in the place of another is one move."""
+    return {axis.axis for axis in taxonomy.axes if axis.exclusive}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -74,6 +74,23 @@ def scan(
         skipped=(*skipped, *(problem.message for problem in checked.problems)),
         n_other_files=len(files) - len(audio),
     )
+
+
+def find_by_id(tracks: pa.Table, listing: Sequence[ObjectInfo]) -> pa.Table:
+    """`tracks` of a source without uris, each with the audio file whose name, or path, without suffix is its id.
+
+    Where several are called so, the first by key; where none is, the uri stays what it was.
+    """
+    by_name: dict[str, str] = {}
+    for file in listing:
+        stem, dot, suffix = file.key.rpartition(".")
+        if dot and f".{suffix.lower()}" in SUFFIXES:
+            by_name.setdefault(stem, file.uri)
+            by_name.setdefault(stem.rpartition("/")[2], file.uri)
+    pairs = zip(tracks["track_id"].to_pylist(), tracks["uri"].to_pylist(), strict=True)
+    uris = [by_name.get(track_id, uri) for track_id, uri in pairs]
+    index = tracks.schema.get_field_index("uri")
+    return tracks.set_column(index, tracks.schema.field(index), pa.array(uris, pa.string()))
 
 
 def add_sizes(tracks: pa.Table, listing: Iterable[ObjectInfo]) -> pa.Table:

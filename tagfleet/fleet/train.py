@@ -76,7 +76,7 @@ def train(
         train=config, audio=audio, network=network, taxonomy=taxonomy, examples_digest=examples_digest(examples)
     )
     check_sizes(examples, config)
-    check_splits(examples, labels, taxonomy)
+    check_splits(labels.filter(pc.is_in(labels["track_id"], examples["track_id"].combine_chunks())), taxonomy)
     open_run(root, run_id, recipe, resume=resume)
     if finished := read_result(root, run_id):
         return TrainResult.model_validate({**finished, "already_finished": True})
@@ -112,7 +112,7 @@ def plan_training(tracks: pa.Table, labels: pa.Table, taxonomy: Taxonomy, config
     """What `train` would do: labelled tracks per split, and optimiser steps. Refuses as `train` would."""
     examples = make_examples(tracks, labels, taxonomy)
     check_sizes(examples, config)
-    check_splits(examples, labels, taxonomy)
+    check_splits(labels.filter(pc.is_in(labels["track_id"], examples["track_id"].combine_chunks())), taxonomy)
     sizes = {f"n_{split}": rows_of(examples, split).num_rows for split in SPLITS}
     return {**sizes, "epochs": config.epochs, "steps": config.epochs * max(1, sizes["n_train"] // config.batch_size)}
 

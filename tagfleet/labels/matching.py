@@ -1,56 +1,119 @@
-"""Tags to labels: a tag that is one of a label's spellings, after folding, is that label."""
+"""What one track's tags and description say of each label: stated, denied, or hidden by a stop phrase.
+
+A tag is a statement, a description is prose: a spelling that is the whole tag always counts, in prose it must be a word
+by itself. Where the two disagree, a tag's statement comes first, then a tag's denial, then the description.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
+from typing import Literal, NamedTuple
 
+from tagfleet.labels.negation import denial
+from tagfleet.labels.phrases import Hit, PhraseIndex, phrases_of, resolve
 from tagfleet.labels.taxonomy import Taxonomy
-from tagfleet.labels.text import fold
+from tagfleet.labels.text import Prose, match_key
+
+Verdict = Literal["stated", "denied", "stopped"]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Match:
-    """One label that one tag stands for."""
+class Claim(NamedTuple):
+    """What one place of a text says of one label."""
 
     axis: str
     label: str
     rule: str
-    """`name`: id or display name; `synonym`: another spelling."""
-    evidence: str
-    """The tag, as typed."""
+    """`name` (id or display name), `synonym`, or `parent`: the label is a parent of one that is stated."""
+    source: str
+    """`tag` or `description`."""
     position: int
-    """Index of the tag in the creator's order."""
-    weight: float
-    """1 for the first tag, then 1/2, 1/3, …: creators list tags in order of importance."""
+    """Index of the tag in the creator's order; of a description, the number of tags."""
+    start: int
+    end: int
+    """The characters of the original tag or description."""
+    evidence: str
+    """Those characters."""
+    verdict: Verdict
+    because: str
+    """The words that deny it, or the stop phrase; empty for what is stated."""
+    place: tuple[int, int]
+    """The characters of the folded text."""
+
+    @property
+    def weight(self) -> float:
+        """1 for the first tag, then 1/2, 1/3, …: creators list tags in order of importance."""
+        return 1 / (1 + self.position)
 
 
 class Matcher:
-    """Holds every spelling of a taxonomy, folded once."""
+    """Holds a taxonomy's phrases."""
 
     def __init__(self, taxonomy: Taxonomy) -> None:
-        self._labels: dict[str, list[tuple[str, str, str]]] = {}
-        for axis in taxonomy.axes:
-            for label in axis.labels:
-                own = {fold(name) for name in (label.id, label.ja, label.en)}
-                for name in label.names:
-                    rule = "name" if name in own else "synonym"
-                    self._labels.setdefault(name, []).append((axis.axis, label.id, rule))
+        self._index = PhraseIndex(phrases_of(taxonomy))
+        self._parents = {
+            (axis.axis, label.id): axis.ancestors(label.id) for axis in taxonomy.axes for label in axis.labels
+        }
 
-    def match(self, tags: Sequence[str]) -> list[Match]:
-        """Matches in the order of the tags; a label that several tags name is matched once, by the first."""
-        found: dict[tuple[str, str], Match] = {}
-        for position, tag in enumerate(tags):
-            for axis, label, rule in self._labels.get(fold(tag), ()):
-                found.setdefault(
-                    (axis, label),
-                    Match(
-                        axis=axis,
-                        label=label,
-                        rule=rule,
-                        evidence=tag,
-                        position=position,
-                        weight=1 / (1 + position),
-                    ),
-                )
-        return list(found.values())
+    def read_description(self, prose: Prose, position: int) -> list[Claim]:
+        """The claims of a text in which a spelling must be a word by itself, in the text's order."""
+        hits = self._index.find(prose)
+        return self._claims(prose, hits, "description", position) if hits else []
+
+    def read_tag(self, prose: Prose, position: int) -> list[Claim]:
+        """The claims of a tag; a spelling that is all of it always counts."""
+        hits = self._index.find(prose)
+        if whole := self._index.whole(match_key(prose.folded.text)):
+            hits = list({*hits, *(Hit(phrase, 0, len(prose.folded.text)) for phrase in whole)})
+        return self._claims(prose, hits, "tag", position) if hits else []
+
+    def held(self, claims: Iterable[Claim]) -> list[Claim]:
+        """Of each label that a track has, the claim that decides, in the order of claims; then the parents' claims."""
+        deciding: dict[tuple[str, str], Claim] = {}
+        for claim in sorted(claims, key=_authority):
+            if claim.verdict != "stopped":
+                deciding.setdefault(claim[:2], claim)
+        held = [claim for claim in deciding.values() if claim.verdict == "stated"]
+        held.sort(key=lambda claim: (claim.position, claim.start))
+        have = {claim[:2] for claim in held}
+        for claim in held[:]:
+            for parent in self._parents[claim[:2]]:
+                if (claim.axis, parent) not in have:
+                    have.add((claim.axis, parent))
+                    held.append(claim._replace(label=parent, rule="parent"))
+        return held
+
+    def _claims(self, prose: Prose, hits: list[Hit], source: str, position: int) -> list[Claim]:
+        kept, stopped = resolve(hits)
+        spans: dict[str, list[tuple[int, int]]] = {}
+        for hit in kept:
+            spans.setdefault(hit.phrase.axis, []).append(hit[1:])
+        claims = []
+        for phrase, start, end in kept:
+            denied = denial(prose, start, end, spans[phrase.axis])
+            because = prose.words(denied.start, denied.end) if denied else ""
+            claims.append(
+                _claim(prose, Hit(phrase, start, end), source, position, "denied" if denied else "stated", because)
+            )
+        claims.extend(_claim(prose, hit, source, position, "stopped", stop.phrase.spelling) for hit, stop in stopped)
+        return claims
+
+
+def _claim(prose: Prose, hit: Hit, source: str, position: int, verdict: Verdict, because: str) -> Claim:
+    start, end = prose.folded.span(hit.start, hit.end)
+    return Claim(
+        axis=hit.phrase.axis,
+        label=hit.phrase.label,
+        rule=hit.phrase.rule,
+        source=source,
+        position=position,
+        start=start,
+        end=end,
+        evidence=prose.folded.original[start:end],
+        verdict=verdict,
+        because=because,
+        place=(hit.start, hit.end),
+    )
+
+
+def _authority(claim: Claim) -> tuple[bool, bool, int, int]:
+    return claim.source != "tag", claim.verdict != "stated", claim.position, claim.start

@@ -49,7 +49,7 @@ def test_a_row_with_too_many_cells_is_a_problem_of_that_row():
 @pytest.mark.parametrize(
     ("header", "mapping", "said"),
     [
-        (["track_id"], {}, "no column 'uri'"),
+        (["uri"], {}, "no column 'track_id'"),
         ([], {}, "there are: none"),
         (["track_id", "uri"], {"title": "曲名"}, "no column '曲名'"),
         (["track_id", "uri", "x", "X"], {}, "columns of one name"),

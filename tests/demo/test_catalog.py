@@ -7,19 +7,21 @@ from tagfleet.catalog.files import read_rows
 from tagfleet.catalog.rows import check_rows
 from tagfleet.demo.catalog import write_catalog, write_demo
 from tagfleet.demo.encode import encode
-from tagfleet.demo.plan import plan_demo
+from tagfleet.demo.plan import TAXONOMY_FILE, plan_demo
 from tagfleet.demo.render import render
 from tagfleet.errors import DecodeError
 from tagfleet.labels.build import build_labels
-from tagfleet.labels.split import assign_splits, check_splits
+from tagfleet.labels.config import LabelsConfig
+from tagfleet.labels.reading import TrackReader
+from tagfleet.labels.split import check_splits
 from tagfleet.labels.taxonomy import load_taxonomy
 
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory):
     done = []
-    files = write_demo(tmp_path_factory.mktemp("demo"), 24, 7, done.append)
-    assert done == list(range(1, 25))
+    files = write_demo(tmp_path_factory.mktemp("demo"), 40, 7, done.append)
+    assert done == list(range(1, 41))
     return files
 
 
@@ -53,7 +55,7 @@ def test_all_but_the_three_damaged_files_decode(demo):
 
 
 def test_the_same_plan_gives_the_same_bytes(demo, tmp_path):
-    write_catalog(tmp_path / "catalog.csv", plan_demo(24, 7))
+    write_catalog(tmp_path / "catalog.csv", plan_demo(40, 7))
     assert (tmp_path / "catalog.csv").read_bytes() == demo.catalog.read_bytes()
     one_of_each = {track.format: track for track in demo.tracks if track.bad is None}
     assert len(one_of_each) >= 4
@@ -63,14 +65,14 @@ def test_the_same_plan_gives_the_same_bytes(demo, tmp_path):
         assert (tmp_path / "again").read_bytes() == (demo.audio / track.path).read_bytes()
 
 
-@pytest.mark.parametrize("n_tracks", [24, 40, 120])
+@pytest.mark.parametrize("n_tracks", [40, 120])
 @pytest.mark.parametrize("seed", [7, 1, 2])
 def test_every_label_can_be_learnt_from_the_tags(tmp_path, n_tracks, seed):
     write_catalog(tmp_path / "catalog.csv", plan_demo(n_tracks, seed))
     tracks = imported(tmp_path / "catalog.csv", tmp_path)
-    taxonomy = load_taxonomy()
-    built = build_labels(tracks, taxonomy)
-    check_splits(assign_splits(tracks), built.labels, taxonomy)
-    if n_tracks >= 40:
-        assert built.conflicts["genre"] > 0
-        assert min(built.n_unlabelled.values()) > 0
+    taxonomy = load_taxonomy(TAXONOMY_FILE)
+    built = build_labels(tracks, taxonomy, LabelsConfig(), TrackReader(taxonomy))
+    check_splits(built.labels, taxonomy)
+    assert built.axes["genre"].n_conflicting > 0
+    assert min(axis.n_unlabelled for axis in built.axes.values()) > 0
+    assert built.axes["instrument"].n_denied > 0

@@ -8,7 +8,7 @@ from tagfleet.demo.patterns import compose
 from tagfleet.demo.plan import plan_demo
 from tagfleet.demo.render import render
 
-PLAN = plan_demo(24)
+PLAN = plan_demo(40)
 
 
 @pytest.mark.parametrize("track", PLAN[:5], ids=lambda track: track.genre)

@@ -12,12 +12,12 @@ from tests.e2e.library import BROKEN, N_TRACKS, make_library
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory, ray_local):
     out = tmp_path_factory.mktemp("x") / "demo 曲 #1"
-    assert exit_code(["demo", "--out", str(out), "--tracks", "24", "--epochs", "1"]) == 0
+    assert exit_code(["demo", "--out", str(out), "--tracks", "40", "--epochs", "1"]) == 0
     return out
 
 
 def test_the_demo_ends_with_results_failures_and_commands_that_work(demo, capsys, ray_local):
-    assert exit_code(["demo", "--out", str(demo), "--tracks", "24", "--epochs", "1"]) == 0
+    assert exit_code(["demo", "--out", str(demo), "--tracks", "40", "--epochs", "1"]) == 0
     printed = capsys.readouterr()
     assert "already" in printed.err
     assert re.search(r"n_tagged +0\n", printed.out), "a second demo has nothing to tag"
@@ -36,7 +36,7 @@ def test_a_folder_of_ones_own_is_tagged_with_the_demos_model(demo, tmp_path, cap
     assert exit_code([*at, "retag"]) == 0
     printed = capsys.readouterr().out
     assert re.search(rf"n_tagged +{N_TRACKS - len(BROKEN)}\n", printed)
-    assert re.search(r"n_unchanged +24\n", printed)
+    assert re.search(r"n_unchanged +40\n", printed)
     genres = ("rock", "fusion", "ballad", "pops", "classical")
     assert sum(n_rows(at, f"genre = '{genre}'", tmp_path, capsys) for genre in genres) == N_TRACKS - len(BROKEN)
 

@@ -49,7 +49,7 @@ def test_digits_of_two_unheard_speakers_are_told_apart(settings, tmp_path, capsy
     assert len({name.split("_")[1] for name in unheard}) == 2
 
     run("catalog", "import", str(tmp_path / "digits.jsonl"), "--audio-root", str(FSDD))
-    run("labels", "build", "--taxonomy", str(tmp_path / "digits.toml"))
+    run("labels", "build", "all", "--taxonomy", str(tmp_path / "digits.toml"))
     trained = run("train", "--run-id", "digits")
     report = run("retag", "--run-id", "tag-digits")
     assert report["n_tagged"] == len(recordings)

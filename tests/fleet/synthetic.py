@@ -78,8 +78,9 @@ def tracks_and_labels(n_tracks):
         tracks.append({"track_id": track_id, "uri": f"/{n}", "creator_id": creator, "etag": "e", "size_bytes": 1})
         genre, instruments = truth(n)
         for axis, label in [("genre", genre), *(("instrument", name) for name in instruments)]:
-            evidence = {"rule": "exact", "evidence": label, "position": 0, "weight": 1.0}
-            row = {"track_id": track_id, "axis": axis, "label": label, **evidence}
+            evidence = {"rule": "name", "source": "tag", "evidence": label, "position": 0, "weight": 1.0}
+            split = split_of(f"creator {creator}")
+            row = {"track_id": track_id, "axis": axis, "label": label, **evidence, "split": split}
             labels.append(row | {"taxonomy_version": TAXONOMY.version})
     partial = pa.Table.from_pylist(tracks, schema=pa.schema([TRACKS.field(name) for name in tracks[0]]))
     return conform(partial, TRACKS), pa.Table.from_pylist(labels, schema=LABELS)

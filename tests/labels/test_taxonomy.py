@@ -14,8 +14,27 @@ POPS = {"id": "pops", "ja": "ポップス", "en": "Pops"}
 
 def test_the_packaged_taxonomy_is_valid_and_says_which_axes_exclude():
     taxonomy = load_taxonomy()
-    assert {axis.axis: axis.exclusive for axis in taxonomy.axes} == {"genre": True, "instrument": False, "mood": True}
-    assert taxonomy.version.startswith("demo-")
+    exclusive = {axis.axis: axis.exclusive for axis in taxonomy.axes}
+    assert exclusive == {"genre": True, "instrument": False, "mood": False, "polarity": True}
+    assert taxonomy.version.startswith("default-")
+
+
+def test_the_packaged_taxonomy_is_large_enough_for_a_library():
+    taxonomy = load_taxonomy()
+    names = {axis.axis: {label.ja for label in axis.labels} for axis in taxonomy.axes}
+    assert len(names["genre"]) >= 18 and names["genre"] >= {
+        "ロック",
+        "フュージョン",
+        "バラード",
+        "ポップス",
+        "クラシック",
+    }
+    assert len(names["instrument"]) >= 20
+    assert names["instrument"] >= {"ピアノ", "シンセサイザー", "ギター", "エレキギター"}
+    assert len(names["mood"]) >= 30
+    for label in taxonomy.axis("mood").labels:
+        assert label.valence is not None and label.arousal is not None
+    assert taxonomy.axis("instrument").label("electric_guitar").parent == "guitar"
 
 
 def test_plain_values_there_and_back_are_the_same_version():
@@ -39,6 +58,18 @@ def test_another_synonym_is_another_version():
         (plain(ROCK, {**POPS, "synonyms": ["ﾛｯｸ"]}), "'ロック' means rock and pops"),
         (plain({**ROCK, "synonyms": ["\u3000"]}), "empty spelling"),
         (plain({**ROCK, "synonym": []}), "synonym"),
+        (plain({**ROCK, "id": "none"}), "'none' is what corrections call no label"),
+        (plain({**ROCK, "parent": "pops"}, POPS), "rock has a parent, but"),
+        (plain({**ROCK, "parent": "metal"}, POPS, exclusive=False), "there is no parent 'metal'"),
+        (plain({**ROCK, "parent": "pops"}, {**POPS, "parent": "rock"}, exclusive=False), "its own ancestor"),
+        (plain({**ROCK, "stop": ["邦 ロック"]}), "kills its own label rock"),
+        (plain({**ROCK, "stop": ["・"]}), "empty stop phrase"),
+        (plain(ROCK, {**POPS, "synonyms": ["ろっく"]}), "means rock and pops"),
+        (plain({**ROCK, "valence": 2}), "valence"),
+        (
+            {"name": "t", "axes": [{"axis": "p", "exclusive": True, "polarity": "valence", "labels": [POPS]}]},
+            "two labels",
+        ),
         ({"name": "t", "axes": []}, "axes"),
         ({"name": "t", "axes": plain(ROCK)["axes"] * 2}, "axis genre stands twice"),
     ],
@@ -55,7 +86,7 @@ def test_one_word_may_stand_on_two_axes():
 
 
 def test_an_unknown_axis_is_answered_with_those_that_exist():
-    with pytest.raises(TaxonomyError, match="no axis 'tempo'; there are genre, instrument, mood"):
+    with pytest.raises(TaxonomyError, match="no axis 'tempo'; there are genre, instrument, mood, polarity"):
         load_taxonomy().axis("tempo")
 
 
@@ -70,3 +101,24 @@ def test_a_file_that_is_no_toml_is_named(tmp_path, content):
 def test_a_file_that_is_not_there_is_named(tmp_path):
     with pytest.raises(TaxonomyError, match="cannot read"):
         load_taxonomy(tmp_path / "none.toml")
+
+
+def test_all_contradictions_are_told_at_once():
+    with pytest.raises(TaxonomyError) as caught:
+        parse_taxonomy(plain({**ROCK, "stop": ["ロック"]}, {**POPS, "synonyms": ["ロック"], "parent": "rock"}))
+    for words in ("kills its own", "means rock and pops", "has a parent"):
+        assert words in caught.value.message
+
+
+def test_a_taxonomy_without_some_labels_is_a_revision_of_it():
+    taxonomy = load_taxonomy()
+    present = {("instrument", "electric_guitar"), ("genre", "rock"), ("polarity", "positive")}
+    smaller = taxonomy.only(present)
+    assert [(axis.axis, [label.id for label in axis.labels]) for axis in smaller.axes] == [
+        ("genre", ["rock"]),
+        ("instrument", ["electric_guitar"]),
+    ]
+    assert smaller.axis("instrument").labels[0].parent is None
+    assert smaller.parents == (taxonomy.version,)
+    assert parse_taxonomy(smaller.model_dump(mode="json")) == smaller
+    assert smaller.only({("instrument", "electric_guitar"), ("genre", "rock")}) is smaller

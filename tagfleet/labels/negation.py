@@ -1,0 +1,301 @@
+"""Whether a phrase is said or denied: 暗くない, 悲しすぎない, 歌はありません, 歌なし, ドラムレス, ピアノ抜き, 非ロック.
+
+A denial counts only when nothing but words of the lists below stands between the phrase and the negator, within
+one clause: だけでなく, 欠かせない, に違いない and しかない deny nothing, because だけ, 欠かせ … are not on the lists.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_left
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from tagfleet.labels.text import Prose, Token
+
+
+class Denial(NamedTuple):
+    """The words that deny a phrase, as folded characters."""
+
+    start: int
+    end: int
+
+
+_SUFFIXES = {
+    "なし",
+    "無し",
+    "ナシ",
+    "無",
+    "抜き",
+    "ぬき",
+    "ヌキ",
+    "レス",
+    "less",
+    "ゼロ",
+    "以外",
+    "不使用",
+    "未使用",
+    "不在",
+    "不要",
+}
+_NEGATORS = {"ない", "無い", "ぬ", "ず", "まい", "無し", "なし"}
+_REMOVING = {"除く", "省く", "抜く", "排する", "外す", "控える"}
+_PARTICLES = {
+    "が",
+    "は",
+    "も",
+    "を",
+    "に",
+    "の",
+    "で",
+    "って",
+    "など",
+    "等",
+    "とか",
+    "なんか",
+    "という",
+    "さえ",
+    "すら",
+    "まで",
+}
+_AUXILIARIES = {"だ", "です", "ます", "れる", "られる", "せる", "させる"}
+_VERBS = {
+    *(
+        "有る",
+        "居る",
+        "御座る",
+        "入る",
+        "入れる",
+        "使う",
+        "用いる",
+        "含む",
+        "含める",
+        "成る",
+        "鳴る",
+        "鳴らす",
+        "する",
+        "為る",
+    ),
+    *(
+        "感じる",
+        "感ずる",
+        "聞こえる",
+        "聴こえる",
+        "出る",
+        "加える",
+        "加わる",
+        "付く",
+        "付ける",
+        "言う",
+        "言える",
+        "呼べる",
+        "持つ",
+    ),
+    *("過ぎる", "要る", "載せる", "弾く", "歌う", "為さる"),
+}
+_NOUNS = {
+    *(
+        "曲",
+        "楽曲",
+        "音楽",
+        "作品",
+        "感じ",
+        "雰囲気",
+        "印象",
+        "訳",
+        "物",
+        "要素",
+        "気分",
+        "イメージ",
+        "テイスト",
+        "音",
+        "音色",
+        "色",
+    ),
+    *(
+        "ムード",
+        "トーン",
+        "曲調",
+        "気持ち",
+        "風",
+        "系",
+        "調",
+        "的",
+        "感",
+        "さ",
+        "気",
+        "め",
+        "げ",
+        "部分",
+        "パート",
+        "演奏",
+        "伴奏",
+    ),
+    *("使用", "登場", "存在", "採用", "収録", "必要", "方", "事", "系統", "ジャンル", "声"),
+}
+_ADVERBS = {
+    "一切",
+    "全く",
+    "全然",
+    "余り",
+    "殆ど",
+    "特に",
+    "決して",
+    "それ程",
+    "然程",
+    "そこ迄",
+    "まるで",
+    "何も",
+    "全て",
+}
+_FILLERS = _PARTICLES | _AUXILIARIES | _VERBS | _NOUNS | _ADVERBS
+_AFTER_TE = {"居る", "有る", "おる", "御座る", "は", "も", "ない", "無い"}
+_DOUBLE = {
+    "て",
+    "は",
+    "も",
+    "で",
+    "と",
+    "だ",
+    "成る",
+    "行く",
+    "行ける",
+    "訳",
+    "事",
+    "居る",
+    "られる",
+    "言う",
+    "言える",
+    "に",
+    "が",
+}
+"""Between two negators that make a statement: なくてはならない, ないわけではない, ないことはない."""
+_SENTENCE_END = frozenset("。.!?\n\r")
+_LINKS = {"も", "と", "や", "か", "・", "/", "及び", "および", "または", "又は"}
+_SHARED = {"なし", "無し", "ナシ"}
+"""Suffixes that hold for a whole list, 歌・ドラムなし; レス and 抜き belong to their own word."""
+MAX_GAP = 12
+"""Tokens between a phrase and its negator."""
+MAX_LIST = 16
+"""Phrases of a list that one negator denies."""
+
+_ENGLISH_BEFORE = re.compile(
+    r"(?<![\w'’-])(no|not|non|without|never|lacks?|lacking|zero|minus|w/o|(?:is|are|does|do|has|have)n[o'’]?t)"
+    r"[\s-]+(?:(?:any|a|an|the|too|very|so|overly|really|use|contain|feature|include|have|be)\s+)*"
+    r"(?P<list>(?:[\w'-]+(?:\s[\w'-]+)?(?:,|,?\s(?:or|nor)|\s?/)\s?)*)$"
+)
+_ENGLISH_OR = re.compile(r"^(?:,\s?[\w'-]+)*,?\s(?:or|nor)\s")
+_ENGLISH_AFTER = re.compile(r"^-free\b")
+_PREFIX = re.compile(r"(?:非|無|ノー|ノン|オフ|アンチ)[ ・-]?$")
+
+
+def denial(prose: Prose, start: int, end: int, listed: Sequence[tuple[int, int]] = ()) -> Denial | None:
+    """The words that deny what stands at [start, end), or None.
+
+    listed: spans of phrases of the same kind, in order. One denial holds for all of 歌やギターはありません.
+    """
+    return _prefixed(prose, start) or _english(prose, start, end) or _following(prose, start, end, listed)
+
+
+def _prefixed(prose: Prose, start: int) -> Denial | None:
+    text = prose.folded.text
+    found = _PREFIX.search(text, max(0, start - 4), start)
+    if not found or any(token.start < found.start() < token.end for token in _near(prose, found.start(), 2)):
+        return None
+    return Denial(found.start(), start)
+
+
+def _english(prose: Prose, start: int, end: int) -> Denial | None:
+    text = prose.folded.text
+    if after := _ENGLISH_AFTER.search(text[end : end + 8]):
+        return Denial(end, end + after.end())
+    before = _ENGLISH_BEFORE.search(text[max(0, start - 80) : start])
+    if not before:
+        return None
+    if before["list"].rstrip().endswith(",") and not _ENGLISH_OR.search(text[end : end + 80]):
+        return None
+    place = max(0, start - 80) + before.start(1)
+    return Denial(place, place + len(before[1]))
+
+
+def _following(
+    prose: Prose, start: int, end: int, listed: Sequence[tuple[int, int]], depth: int = MAX_LIST
+) -> Denial | None:
+    tokens = prose.tokens
+    first = bisect_left(tokens, end, key=lambda token: token.start)
+    inside = tokens[first - 1] if first and tokens[first - 1].end > end else None
+    if inside is not None:  # the phrase is a part of an unknown word: drumless
+        return Denial(end, inside.end) if prose.folded.text[end : inside.end] in _SUFFIXES else None
+    for n in (1, 2):  # 不使用 is two tokens
+        suffix = tokens[first : first + n]
+        if "".join(token.surface for token in suffix) in _SUFFIXES:
+            return Denial(suffix[0].start, suffix[-1].end)
+    return _predicate(tokens, first) or (_in_list(prose, start, first, listed, depth) if depth else None)
+
+
+def _predicate(tokens: Sequence[Token], first: int) -> Denial | None:
+    """A negator that ends a chain of fillers from tokens[first] on."""
+    for place in range(first, min(first + MAX_GAP, len(tokens))):
+        token = tokens[place]
+        if _is_negator(token):
+            if place == first and token.lemma == "無し":
+                return Denial(token.start, token.end)
+            return None if _doubled(tokens, place) else Denial(token.start, token.end)
+        if token.lemma in _REMOVING and place > first and tokens[place - 1].surface == "を":
+            return Denial(token.start, token.end)
+        if token.surface in ("て", "と") and token.pos == "助詞":
+            following = tokens[place + 1 : place + 3]
+            if any(after.lemma in _AFTER_TE or after.surface == "は" for after in following[:1]):
+                continue
+            return None
+        if token.pos_detail == "接続助詞" or not (token.lemma in _FILLERS or token.surface in _FILLERS):
+            return None
+        if token.lemma == "過ぎる" and place > first and tokens[place - 1].pos == "助詞":
+            return None  # に過ぎない: no more than
+    return None
+
+
+def _is_negator(token: Token) -> bool:
+    return token.lemma in _NEGATORS and token.pos in ("助動詞", "形容詞", "名詞")
+
+
+def _doubled(tokens: Sequence[Token], place: int) -> bool:
+    for token in tokens[place + 1 : place + 8]:
+        if _is_negator(token):
+            return True
+        if token.lemma not in _DOUBLE and token.surface not in _DOUBLE:
+            return False
+    return False
+
+
+def _in_list(prose: Prose, start: int, first: int, listed: Sequence[tuple[int, int]], depth: int) -> Denial | None:
+    """The denial of the next phrase of a list that this one is in: 歌やギターはありません, 暗くも重くもない."""
+    link = prose.tokens[first : first + 1]
+    if not link or not (
+        link[0].surface in _LINKS or (link[0].surface in ("、", ",") and _opens_sentence(prose, start, listed))
+    ):
+        return None
+    after = bisect_left(listed, (link[0].end, 0))
+    if after == len(listed) or prose.folded.text[link[0].end : listed[after][0]].strip(" "):
+        return None
+    begin, end = listed[after]
+    found = _following(prose, begin, end, listed, depth - 1)
+    attached = found is not None and found.start == end and prose.folded.text[found.start : found.end] not in _SHARED
+    return None if attached else found
+
+
+def _opens_sentence(prose: Prose, start: int, listed: Sequence[tuple[int, int]]) -> bool:
+    """Whether nothing but listed phrases and commas stands between the beginning of the sentence and `start`."""
+    text = prose.folded.text
+    before = bisect_left(listed, (start, 0))
+    for begin, end in reversed(listed[max(0, before - MAX_LIST) : before]):
+        if text[end:start].strip(" ") not in ("、", ","):
+            break
+        start = begin
+    head = text[max(0, start - 8) : start].rstrip(" ")
+    return not head or head[-1] in _SENTENCE_END
+
+
+def _near(prose: Prose, place: int, n: int) -> Sequence[Token]:
+    first = bisect_left(prose.tokens, place, key=lambda token: token.start)
+    return prose.tokens[max(0, first - n) : first + n]

@@ -1,0 +1,202 @@
+"""Where the spellings of a taxonomy stand in a text: one pass of Aho-Corasick, then whole words, then the longest.
+
+A spelling is found twice: as it is written, and by dictionary forms (暗い in 暗くて). Cost does not grow with the
+number of spellings (Aho & Corasick 1975: all patterns in one pass).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
+from typing import NamedTuple
+
+from ahocorasick_rs import AhoCorasick
+
+from tagfleet.labels.taxonomy import Taxonomy
+from tagfleet.labels.text import Prose, Token, fold, match_key, tokenize
+
+
+class Phrase(NamedTuple):
+    """A spelling of a label, or a phrase that hides the label (rule `stop`)."""
+
+    axis: str
+    label: str
+    rule: str
+    """`name`, `synonym` or `stop`."""
+    spelling: str
+    """As written in the taxonomy."""
+
+
+def phrases_of(taxonomy: Taxonomy) -> Iterator[Phrase]:
+    """Every spelling and stop phrase, but of the axes that come from a score."""
+    for axis in taxonomy.axes:
+        if axis.polarity:
+            continue
+        for label in axis.labels:
+            for spelling, rule in label.spellings:
+                yield Phrase(axis.axis, label.id, rule, spelling)
+            for stop in label.stop:
+                yield Phrase(axis.axis, label.id, "stop", stop)
+
+
+class Hit(NamedTuple):
+    """A phrase at a place of the folded text."""
+
+    phrase: Phrase
+    start: int
+    end: int
+
+
+class Resolved(NamedTuple):
+    """The hits of one text that count, and those that a stop phrase hides, each in the order of the text."""
+
+    kept: list[Hit]
+    stopped: list[tuple[Hit, Hit]]
+    """The hidden hit and the stop phrase over it."""
+
+
+_CONTENT = {"名詞", "形容詞", "形状詞", "動詞", "副詞", "感動詞", "代名詞", "連体詞"}
+_DERIVING = {"さ", "げ", "み", "め", "そう"}
+"""Suffixes that make another word of an adjective without changing what it says of the mood: 悲しげ."""
+_ATTACHED = {"less", "レス"}
+"""What may follow a spelling inside one unknown word: drumless."""
+MIN_PART = 3
+"""Characters of a spelling that is looked for inside an unknown katakana word."""
+
+
+class PhraseIndex:
+    """Holds the automata of spellings and stop phrases."""
+
+    def __init__(self, phrases: Iterable[Phrase]) -> None:
+        written: dict[str, list[Phrase]] = {}
+        by_base: dict[str, list[Phrase]] = {}
+        for phrase in phrases:
+            folded = fold(phrase.spelling)
+            for keys, key in ((written, match_key(folded)), (by_base, "".join(map(_base_key, tokenize(folded))))):
+                same = keys.setdefault(key, [])
+                if key and all((p.axis, p.label) != (phrase.axis, phrase.label) for p in same):
+                    same.append(phrase)
+        self._written = written
+        self._by_base = by_base
+        self._written_automaton, self._written_phrases = _automaton(written)
+        self._base_automaton, self._base_phrases = _automaton(by_base)
+
+    def whole(self, key: str) -> Sequence[Phrase]:
+        """The phrases whose spelling is all of `key`."""
+        return self._written.get(key, ())
+
+    def find(self, prose: Prose) -> list[Hit]:
+        """Every phrase that stands in the text as whole words, overlapping ones too, stop phrases too."""
+        hits = set(self._find_written(prose))
+        hits.update(self._find_bases(prose))
+        return sorted(hits, key=lambda hit: (hit.start, -hit.end, hit.phrase))
+
+    def _find_written(self, prose: Prose) -> Iterator[Hit]:
+        matches = self._written_automaton.find_matches_as_indexes(prose.key, overlapping=True)
+        if not matches:
+            return
+        starts = {token.start: token for token in prose.tokens}
+        ends = {token.end: token for token in prose.tokens}
+        for pattern, key_start, key_end in matches:
+            start, end = prose.places[key_start], prose.places[key_end - 1] + 1
+            if (start in starts and end in ends) or self._is_part(prose, start, end, starts, ends):
+                if _is_particle(prose, start, end, starts):
+                    continue
+                for phrase in self._written_phrases[pattern]:
+                    yield Hit(phrase, start, end)
+
+    def _find_bases(self, prose: Prose) -> Iterator[Hit]:
+        keys = [_base_key(token) for token in prose.tokens]
+        first: dict[int, Token] = {}
+        last: dict[int, int] = {}
+        place = 0
+        for n, (token, key) in enumerate(zip(prose.tokens, keys, strict=True)):
+            if key:
+                first[place] = token
+                place += len(key)
+                last[place] = n
+        for pattern, key_start, key_end in self._base_automaton.find_matches_as_indexes(
+            "".join(keys), overlapping=True
+        ):
+            if key_start not in first or key_end not in last:
+                continue
+            start, n = first[key_start].start, last[key_end]
+            end = prose.tokens[n].end
+            for token in prose.tokens[n + 1 : n + 3]:
+                if token.pos != "接尾辞" or token.surface not in _DERIVING:
+                    break
+                end = token.end
+            if first[key_start].pos not in _CONTENT and is_hiragana(prose.folded.text[start:end]):
+                continue
+            for phrase in self._base_phrases[pattern]:
+                yield Hit(phrase, start, end)
+
+    def _is_part(
+        self, prose: Prose, start: int, end: int, starts: Mapping[int, Token], ends: Mapping[int, Token]
+    ) -> bool:
+        """Whether [start, end) is a part of an unknown word that means what it says alone: drum in drumless, the last
+        word of an unknown katakana compound, or the first when the rest is a spelling too."""
+        if start in starts and not starts[start].known:
+            token = starts[start]
+            rest = prose.folded.text[end : token.end]
+            return rest in _ATTACHED or (
+                end - start >= MIN_PART and _is_katakana(token.surface) and match_key(rest) in self._written
+            )
+        if end in ends and not ends[end].known:
+            return end - start >= MIN_PART and _is_katakana(ends[end].surface) and start > ends[end].start
+        return False
+
+
+def resolve(hits: Iterable[Hit]) -> Resolved:
+    """Per axis: stop phrases hide their label where they are longer, then the longest phrase wins where two overlap.
+
+    Axes do not hide each other: ピアノバラード is a ballad and has a piano.
+    """
+    hits = list(hits)
+    stops = [hit for hit in hits if hit.phrase.rule == "stop"]
+    stopped: list[tuple[Hit, Hit]] = []
+    taken: dict[str, list[Hit]] = {}
+    for hit in sorted(hits, key=lambda hit: (hit.start - hit.end, hit.start, hit.phrase)):
+        if hit.phrase.rule == "stop":
+            continue
+        phrase = hit.phrase
+        over = [stop for stop in stops if _overlap(stop, hit) and stop.end - stop.start > hit.end - hit.start]
+        hiding = next((stop for stop in over if stop.phrase[:2] == phrase[:2]), None)
+        if hiding:
+            stopped.append((hit, hiding))
+        elif not any(_overlap(other, hit) for other in taken.get(phrase.axis, ())):
+            taken.setdefault(phrase.axis, []).append(hit)
+    kept = sorted((hit for hits in taken.values() for hit in hits), key=lambda hit: (hit.start, -hit.end, hit.phrase))
+    return Resolved(kept, sorted(stopped, key=lambda pair: pair[0][1:]))
+
+
+def _is_particle(prose: Prose, start: int, end: int, starts: Mapping[int, Token]) -> bool:
+    """くらい is `about` when it is no word of its own: hiragana counts only where a content word begins."""
+    return is_hiragana(prose.folded.text[start:end]) and start in starts and starts[start].pos not in _CONTENT
+
+
+def is_hiragana(text: str) -> bool:
+    """Whether nothing tells words from particles."""
+    return all("ぁ" <= character <= "ゟ" or character == "ー" for character in text)
+
+
+def _is_katakana(text: str) -> bool:
+    return all("ァ" <= character <= "ヿ" for character in text)
+
+
+def _overlap(one: Hit, other: Hit) -> bool:
+    return one.start < other.end and other.start < one.end
+
+
+def _automaton(keys: Mapping[str, Sequence[Phrase]]) -> tuple[AhoCorasick, list[Sequence[Phrase]]]:
+    patterns = [key for key in keys if key]
+    return AhoCorasick(patterns), [keys[key] for key in patterns]
+
+
+@lru_cache(maxsize=65536)
+def _key_of(word: str) -> str:
+    return match_key(fold(word))
+
+
+def _base_key(token: Token) -> str:
+    return _key_of(token.base)
