@@ -15,9 +15,10 @@ N_SHOWN = 12
 """Changes and missing labels that are named."""
 
 
-def names_of(taxonomy: Taxonomy, language: str) -> dict[str, str]:
-    """`axis:label` -> display name."""
-    return {f"{a.axis}:{label.id}": str(getattr(label, language)) for a in taxonomy.axes for label in a.labels}
+def names_of(language: str, *taxonomies: Taxonomy | None) -> dict[str, str]:
+    """`axis:label` -> display name; later taxonomies win."""
+    axes = [axis for taxonomy in taxonomies if taxonomy for axis in taxonomy.axes]
+    return {f"{axis.axis}:{label.id}": str(getattr(label, language)) for axis in axes for label in axis.labels}
 
 
 def tell_build(made: LabelledCatalog, words: Taxonomy, language: str, axis: str) -> None:
@@ -26,7 +27,7 @@ def tell_build(made: LabelledCatalog, words: Taxonomy, language: str, axis: str)
     from tagfleet.labels.split import missing_sides
 
     built = made.build
-    names = names_of(words, language)
+    names = names_of(language, made.previous_taxonomy, words)
     shown = [(name, counts) for name, counts in built.counts.items() if axis in ("all", name[0])]
     emit_table(
         ("axis", "label", "name", "tracks", "creators", "train", "validation", "test"),
@@ -80,9 +81,8 @@ def _move(change: LabelChange, names: dict[str, str]) -> str:
     return printable(" → ".join(shown))
 
 
-def emit_changes(changes: list[LabelChange], words: Taxonomy, language: str) -> None:
+def emit_changes(changes: list[LabelChange], names: dict[str, str]) -> None:
     """One row per kind of change, on stdout."""
-    names = names_of(words, language)
     emit_table(
         ("axis", "change", "label", "tracks", "rule", "examples"),
         [(c.axis, c.kind, _move(c, names), c.n_tracks, c.rule, ", ".join(c.examples)) for c in changes],

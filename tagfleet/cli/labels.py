@@ -58,7 +58,7 @@ def mine(
     if as_json:
         emit_json([vars(term) for term in shown])
         return
-    names = names_of(words, session.settings.lang)
+    names = names_of(session.settings.lang, words)
     columns = (
         "phrase",
         "tracks",
@@ -102,7 +102,7 @@ def check(context: typer.Context, taxonomy: TaxonomyFile = None, as_json: Json =
     if as_json:
         emit_json({"taxonomy": words.version, "remarks": [vars(remark) for remark in remarks]})
         return
-    names = names_of(words, session.settings.lang)
+    names = names_of(session.settings.lang, words)
     emit_table(
         ("kind", "axis", "label", "spelling", "remark"),
         [(r.kind, r.axis, names[f"{r.axis}:{r.label}"], r.spelling, r.message) for r in remarks],
@@ -227,7 +227,7 @@ def merge(
     if as_json:
         emit_json({"n_corrections": new.num_rows, "version": version, "changes": [vars(c) for c in changes]})
         return
-    emit_changes(changes, words, session.settings.lang)
+    emit_changes(changes, names_of(session.settings.lang, words))
     outcome = "nothing written (dry run)" if dry_run else f"labels version {version}" if version else "no labels yet"
     say(f"{new.num_rows} corrections; {outcome}.")
 
@@ -241,7 +241,7 @@ def diff(
 ) -> None:
     """What changed from one version of the labels to another: gained, lost, moved, by rule."""
     from tagfleet.fleet.label_store import current_taxonomy
-    from tagfleet.fleet.labelling import exclusive_axes
+    from tagfleet.fleet.labelling import exclusive_axes, taxonomy_of
     from tagfleet.labels.diff import diff_labels, n_changed_tracks
     from tagfleet.store.tables import Table
 
@@ -258,7 +258,8 @@ def diff(
     if as_json:
         emit_json({"old": old, "new": new, "n_changed_tracks": n_tracks, "changes": [vars(c) for c in changes]})
         return
-    emit_changes(changes, words, session.settings.lang)
+    names = names_of(session.settings.lang, taxonomy_of(session.root, before), taxonomy_of(session.root, after))
+    emit_changes(changes, names)
     say(f"From labels version {old} to {new}: {n_tracks} tracks have other labels.")
 
 

@@ -40,6 +40,8 @@ class LabelledCatalog:
     """None for a dry run."""
     previous: int | None
     """The version before, None for the first labels."""
+    previous_taxonomy: Taxonomy | None
+    """What that version was made with; None for the first labels, or when no track had any."""
     changes: list[LabelChange]
     n_changed_tracks: int
 
@@ -84,6 +86,7 @@ def label_catalog(
         build=built,
         version=version,
         previous=None if before is None else base_version,
+        previous_taxonomy=taxonomy_of(root, before),
         changes=[] if before is None else diff_labels(before, labels, exclusive_axes(taxonomy)),
         n_changed_tracks=0 if before is None else n_changed_tracks(before, labels),
     )
@@ -157,11 +160,16 @@ def _match_on_ray(
     return pa.concat_tables(parts)
 
 
+def taxonomy_of(root: Storage, labels: pa.Table | None) -> Taxonomy | None:
+    """The taxonomy that LABELS rows were made with; None for no rows."""
+    return stored_taxonomy(root, labels["taxonomy_version"][0].as_py()) if labels is not None and len(labels) else None
+
+
 def check_other_axes(root: Storage, before: pa.Table | None, taxonomy: Taxonomy, axis: str) -> None:
     """Refuse to make one axis anew when the labels of the others were made with other words."""
-    if before is None or not before.num_rows:
+    made_by = taxonomy_of(root, before)
+    if made_by is None:
         raise TaxonomyError(f"there are no labels to put {axis} beside", hint="tagfleet labels build all")
-    made_by = stored_taxonomy(root, before["taxonomy_version"][0].as_py())
     others = {other.axis: other for other in made_by.axes if other.axis != axis}
     changed = [a.axis for a in taxonomy.axes if a.axis != axis and others.pop(a.axis, None) != a] + sorted(others)
     if changed:
@@ -202,8 +210,7 @@ def merge_into_labels(
     merged = merge_corrections(stored_corrections(root), new)
     before = labels.read(versions[1]) if versions[1] != NO_TABLE else None
     after = None
-    if before is not None and before.num_rows:
-        made_by = stored_taxonomy(root, before["taxonomy_version"][0].as_py())
+    if before is not None and (made_by := taxonomy_of(root, before)):
         after = correct_labels(conform(before, LABELS), merged, tracks, made_by, config)
     changes = diff_labels(before, after, exclusive_axes(taxonomy)) if before is not None and after is not None else []
     if dry_run:

@@ -129,10 +129,13 @@ def mine_terms(
             for tag in tags or ():
                 for key, spelling, parts in _tag_terms(tag):
                     seen.add(n, key, spelling, parts)
-        if source != "tags" and description:
-            for key, spelling, parts in _prose_terms(tokenize(fold(description))):
+        claims = reader.read(tags or (), "").claims
+        if description:
+            prose = read_prose(description)
+            claims = [*claims, *reader.matcher.read_description(prose, len(tags or ()))]
+            for key, spelling, parts in _prose_terms(prose.tokens) if source != "tags" else ():
                 seen.add(n, key, spelling, parts)
-        for claim in reader.matcher.held(reader.read(tags or (), description or "").claims):
+        for claim in reader.matcher.held(claims):
             label_tracks.append(n)
             label_labels.append(label_number.setdefault(claim[:2], len(label_number)))
         if n % 1000 == 999:

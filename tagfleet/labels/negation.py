@@ -40,6 +40,8 @@ _SUFFIXES = {
 }
 _NEGATORS = {"ない", "無い", "ぬ", "ず", "まい", "無し", "なし"}
 _REMOVING = {"除く", "省く", "抜く", "排する", "外す", "控える"}
+_OTHER = {"違う", "異なる"}
+"""X とは違い: not X."""
 _PARTICLES = {
     "が",
     "は",
@@ -91,7 +93,7 @@ _VERBS = {
         "呼べる",
         "持つ",
     ),
-    *("過ぎる", "要る", "載せる", "弾く", "歌う", "為さる"),
+    *("過ぎる", "要る", "来る", "載せる", "弾く", "歌う", "為さる"),
 }
 _NOUNS = {
     *(
@@ -149,7 +151,7 @@ _ADVERBS = {
     "全て",
 }
 _FILLERS = _PARTICLES | _AUXILIARIES | _VERBS | _NOUNS | _ADVERBS
-_AFTER_TE = {"居る", "有る", "おる", "御座る", "は", "も", "ない", "無い"}
+_AFTER_TE = {"居る", "有る", "おる", "御座る", "来る", "は", "も", "ない", "無い"}
 _DOUBLE = {
     "て",
     "は",
@@ -241,11 +243,13 @@ def _predicate(tokens: Sequence[Token], first: int) -> Denial | None:
             if place == first and token.lemma == "無し":
                 return Denial(token.start, token.end)
             return None if _doubled(tokens, place) else Denial(token.start, token.end)
+        if token.lemma in _OTHER and any(before.surface == "と" for before in tokens[first:place]):
+            return Denial(token.start, token.end)
         if token.lemma in _REMOVING and place > first and tokens[place - 1].surface == "を":
             return Denial(token.start, token.end)
         if token.surface in ("て", "と") and token.pos == "助詞":
             following = tokens[place + 1 : place + 3]
-            if any(after.lemma in _AFTER_TE or after.surface == "は" for after in following[:1]):
+            if any(after.lemma in _AFTER_TE | _OTHER or after.surface == "は" for after in following[:1]):
                 continue
             return None
         if token.pos_detail == "接続助詞" or not (token.lemma in _FILLERS or token.surface in _FILLERS):
@@ -269,16 +273,29 @@ def _doubled(tokens: Sequence[Token], place: int) -> bool:
 
 
 def _in_list(prose: Prose, start: int, first: int, listed: Sequence[tuple[int, int]], depth: int) -> Denial | None:
-    """The denial of the next phrase of a list that this one is in: 歌やギターはありません, 暗くも重くもない."""
-    link = prose.tokens[first : first + 1]
-    if not link or not (
-        link[0].surface in _LINKS or (link[0].surface in ("、", ",") and _opens_sentence(prose, start, listed))
-    ):
+    """The denial of the next item of a list that this phrase is in: 歌やギターはありません, 暗くも重くもない.
+
+    An item is another phrase of the same kind, or nouns.
+    """
+    tokens = prose.tokens
+    if first + 1 < len(tokens) and tokens[first].lemma in ("で", "だ") and tokens[first + 1].surface == "も":
+        first += 1  # 壮大でも感動的でもない
+    if first + 1 >= len(tokens):
         return None
-    after = bisect_left(listed, (link[0].end, 0))
-    if after == len(listed) or prose.folded.text[link[0].end : listed[after][0]].strip(" "):
+    link = tokens[first]
+    if link.surface not in _LINKS and not (link.surface in ("、", ",") and _opens_sentence(prose, start, listed)):
         return None
-    begin, end = listed[after]
+    begin = tokens[first + 1].start
+    after = bisect_left(listed, (begin, 0))
+    if after < len(listed) and listed[after][0] == begin:
+        end = listed[after][1]
+    elif link.surface in _LINKS and tokens[first + 1].pos == "名詞":
+        last = first + 1
+        while last + 1 < min(len(tokens), first + 4) and tokens[last + 1].pos in ("名詞", "接尾辞"):
+            last += 1
+        end = tokens[last].end
+    else:
+        return None
     found = _following(prose, begin, end, listed, depth - 1)
     attached = found is not None and found.start == end and prose.folded.text[found.start : found.end] not in _SHARED
     return None if attached else found
