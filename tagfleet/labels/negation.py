@@ -187,7 +187,7 @@ _ENGLISH_BEFORE = re.compile(
     r"(?P<list>(?:[\w'-]+(?:\s[\w'-]+)?(?:,|,?\s(?:or|nor)|\s?/)\s?)*)$"
 )
 _ENGLISH_OR = re.compile(r"^(?:,\s?[\w'-]+)*,?\s(?:or|nor)\s")
-_ENGLISH_AFTER = re.compile(r"^-free\b")
+_PREFIX_ENDS = frozenset("非無ーンフチ ・-")
 _PREFIX = re.compile(r"(?:非|無|ノー|ノン|オフ|アンチ)[ ・-]?$")
 
 
@@ -201,6 +201,8 @@ def denial(prose: Prose, start: int, end: int, listed: Sequence[tuple[int, int]]
 
 def _prefixed(prose: Prose, start: int) -> Denial | None:
     text = prose.folded.text
+    if not start or text[start - 1] not in _PREFIX_ENDS:
+        return None
     found = _PREFIX.search(text, max(0, start - 4), start)
     if not found or any(token.start < found.start() < token.end for token in _near(prose, found.start(), 2)):
         return None
@@ -209,8 +211,10 @@ def _prefixed(prose: Prose, start: int) -> Denial | None:
 
 def _english(prose: Prose, start: int, end: int) -> Denial | None:
     text = prose.folded.text
-    if after := _ENGLISH_AFTER.search(text[end : end + 8]):
-        return Denial(end, end + after.end())
+    if text.startswith("-free", end):
+        return Denial(end, end + len("-free"))
+    if not start or text[start - 1] not in " -":
+        return None
     before = _ENGLISH_BEFORE.search(text[max(0, start - 80) : start])
     if not before:
         return None

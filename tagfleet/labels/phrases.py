@@ -7,13 +7,12 @@ number of spellings (Aho & Corasick 1975: all patterns in one pass).
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import lru_cache
 from typing import NamedTuple
 
 from ahocorasick_rs import AhoCorasick
 
 from tagfleet.labels.taxonomy import Taxonomy
-from tagfleet.labels.text import Prose, Token, fold, match_key, tokenize
+from tagfleet.labels.text import Prose, base_key, fold, match_key, tokenize
 
 
 class Phrase(NamedTuple):
@@ -72,7 +71,10 @@ class PhraseIndex:
         by_base: dict[str, list[Phrase]] = {}
         for phrase in phrases:
             folded = fold(phrase.spelling)
-            for keys, key in ((written, match_key(folded)), (by_base, "".join(map(_base_key, tokenize(folded))))):
+            for keys, key in (
+                (written, match_key(folded)),
+                (by_base, "".join(base_key(token.base) for token in tokenize(folded))),
+            ):
                 same = keys.setdefault(key, [])
                 if key and all((p.axis, p.label) != (phrase.axis, phrase.label) for p in same):
                     same.append(phrase)
@@ -92,58 +94,42 @@ class PhraseIndex:
         return sorted(hits, key=lambda hit: (hit.start, -hit.end, hit.phrase))
 
     def _find_written(self, prose: Prose) -> Iterator[Hit]:
-        matches = self._written_automaton.find_matches_as_indexes(prose.key, overlapping=True)
-        if not matches:
-            return
-        starts = {token.start: token for token in prose.tokens}
-        ends = {token.end: token for token in prose.tokens}
-        for pattern, key_start, key_end in matches:
+        for pattern, key_start, key_end in self._written_automaton.find_matches_as_indexes(prose.key, overlapping=True):
             start, end = prose.places[key_start], prose.places[key_end - 1] + 1
-            if (start in starts and end in ends) or self._is_part(prose, start, end, starts, ends):
-                if _is_particle(prose, start, end, starts):
+            if start in prose.first and end in prose.last:
+                if _is_particle(prose, start, end):
                     continue
-                for phrase in self._written_phrases[pattern]:
-                    yield Hit(phrase, start, end)
+            elif not self._is_part(prose, start, end):
+                continue
+            for phrase in self._written_phrases[pattern]:
+                yield Hit(phrase, start, end)
 
     def _find_bases(self, prose: Prose) -> Iterator[Hit]:
-        keys = [_base_key(token) for token in prose.tokens]
-        first: dict[int, Token] = {}
-        last: dict[int, int] = {}
-        place = 0
-        for n, (token, key) in enumerate(zip(prose.tokens, keys, strict=True)):
-            if key:
-                first[place] = token
-                place += len(key)
-                last[place] = n
-        for pattern, key_start, key_end in self._base_automaton.find_matches_as_indexes(
-            "".join(keys), overlapping=True
+        tokens = prose.tokens
+        for pattern, base_start, base_end in self._base_automaton.find_matches_as_indexes(
+            prose.bases, overlapping=True
         ):
-            if key_start not in first or key_end not in last:
+            if base_start not in prose.base_first or base_end not in prose.base_last:
                 continue
-            start, n = first[key_start].start, last[key_end]
-            end = prose.tokens[n].end
-            for token in prose.tokens[n + 1 : n + 3]:
-                if token.pos != "接尾辞" or token.surface not in _DERIVING:
-                    break
-                end = token.end
-            if first[key_start].pos not in _CONTENT and is_hiragana(prose.folded.text[start:end]):
+            first, last = prose.base_first[base_start], prose.base_last[base_end]
+            while last + 1 < len(tokens) and tokens[last + 1].surface in _DERIVING and tokens[last + 1].pos == "接尾辞":
+                last += 1
+            start, end = tokens[first].start, tokens[last].end
+            if _is_particle(prose, start, end):
                 continue
             for phrase in self._base_phrases[pattern]:
                 yield Hit(phrase, start, end)
 
-    def _is_part(
-        self, prose: Prose, start: int, end: int, starts: Mapping[int, Token], ends: Mapping[int, Token]
-    ) -> bool:
+    def _is_part(self, prose: Prose, start: int, end: int) -> bool:
         """Whether [start, end) is a part of an unknown word that means what it says alone: drum in drumless, the last
         word of an unknown katakana compound, or the first when the rest is a spelling too."""
-        if start in starts and not starts[start].known:
-            token = starts[start]
+        if start in prose.first and not (token := prose.tokens[prose.first[start]]).known:
             rest = prose.folded.text[end : token.end]
             return rest in _ATTACHED or (
                 end - start >= MIN_PART and _is_katakana(token.surface) and match_key(rest) in self._written
             )
-        if end in ends and not ends[end].known:
-            return end - start >= MIN_PART and _is_katakana(ends[end].surface) and start > ends[end].start
+        if end in prose.last and not (token := prose.tokens[prose.last[end]]).known:
+            return end - start >= MIN_PART and _is_katakana(token.surface) and start > token.start
         return False
 
 
@@ -170,9 +156,10 @@ def resolve(hits: Iterable[Hit]) -> Resolved:
     return Resolved(kept, sorted(stopped, key=lambda pair: pair[0][1:]))
 
 
-def _is_particle(prose: Prose, start: int, end: int, starts: Mapping[int, Token]) -> bool:
+def _is_particle(prose: Prose, start: int, end: int) -> bool:
     """くらい is `about` when it is no word of its own: hiragana counts only where a content word begins."""
-    return is_hiragana(prose.folded.text[start:end]) and start in starts and starts[start].pos not in _CONTENT
+    token = prose.tokens[prose.first[start]]
+    return token.pos not in _CONTENT and is_hiragana(prose.folded.text[start:end])
 
 
 def is_hiragana(text: str) -> bool:
@@ -191,12 +178,3 @@ def _overlap(one: Hit, other: Hit) -> bool:
 def _automaton(keys: Mapping[str, Sequence[Phrase]]) -> tuple[AhoCorasick, list[Sequence[Phrase]]]:
     patterns = [key for key in keys if key]
     return AhoCorasick(patterns), [keys[key] for key in patterns]
-
-
-@lru_cache(maxsize=65536)
-def _key_of(word: str) -> str:
-    return match_key(fold(word))
-
-
-def _base_key(token: Token) -> str:
-    return _key_of(token.base)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING, NamedTuple
@@ -230,6 +230,16 @@ class Prose:
     places: Sequence[int]
     """Of each character of `key`, its place in the folded text."""
     tokens: Sequence[Token]
+    first: Mapping[int, int]
+    """Place in the folded text -> the token that begins there."""
+    last: Mapping[int, int]
+    """Place in the folded text -> the token that ends there."""
+    bases: str
+    """The keys of the tokens' dictionary forms, one after the other."""
+    base_first: Mapping[int, int]
+    """Place in `bases` -> the token that begins there."""
+    base_last: Mapping[int, int]
+    """Place in `bases` -> the token that ends there."""
 
     def words(self, start: int, end: int) -> str:
         """What the original says where the folded text has [start, end)."""
@@ -241,4 +251,29 @@ def read_prose(text: str) -> Prose:
     """Fold, key and tokenise a text; what MeCab cannot take (lone surrogates) is no part of any word."""
     folded = fold_with_places(text)
     key, places = key_with_places(_SURROGATE.sub("\ufffd", folded.text))
-    return Prose(folded=folded, key=key, places=places, tokens=tokenize(folded.text))
+    tokens = tokenize(folded.text)
+    keys = [base_key(token.base) for token in tokens]
+    base_first, base_last = {}, {}
+    place = 0
+    for n, base in enumerate(keys):
+        if base:
+            base_first[place] = n
+            place += len(base)
+            base_last[place] = n
+    return Prose(
+        folded=folded,
+        key=key,
+        places=places,
+        tokens=tokens,
+        first={token.start: n for n, token in enumerate(tokens)},
+        last={token.end: n for n, token in enumerate(tokens)},
+        bases="".join(keys),
+        base_first=base_first,
+        base_last=base_last,
+    )
+
+
+@lru_cache(maxsize=65536)
+def base_key(word: str) -> str:
+    """The key of a dictionary form."""
+    return match_key(fold(word))
