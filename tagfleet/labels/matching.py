@@ -1,15 +1,17 @@
 """What one track's tags and description say of each label: stated, denied, or hidden by a stop phrase.
 
 A tag is a statement, a description is prose: a spelling that is the whole tag always counts, in prose it must be a word
-by itself. Where the two disagree, a tag's statement comes first, then a tag's denial, then the description.
+by itself and be said of the music. Where texts disagree, a tag's statement comes first, then a tag's denial, then the
+description.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Literal, NamedTuple
 
-from tagfleet.labels.negation import denial
+from tagfleet.labels.context import aside
+from tagfleet.labels.negation import Denial, denial
 from tagfleet.labels.phrases import Hit, PhraseIndex, phrases_of, resolve
 from tagfleet.labels.taxonomy import Taxonomy
 from tagfleet.labels.text import Prose, match_key
@@ -35,7 +37,7 @@ class Claim(NamedTuple):
     """Those characters."""
     verdict: Verdict
     because: str
-    """The words that deny it, or the stop phrase; empty for what is stated."""
+    """The words that deny it, the stop phrase, or what it is said of; empty for what is stated."""
     place: tuple[int, int]
     """The characters of the folded text."""
 
@@ -50,6 +52,7 @@ class Matcher:
 
     def __init__(self, taxonomy: Taxonomy) -> None:
         self._index = PhraseIndex(phrases_of(taxonomy))
+        self._exclusive = {axis.axis for axis in taxonomy.axes if axis.exclusive}
         self._parents = {
             (axis.axis, label.id): axis.ancestors(label.id) for axis in taxonomy.axes for label in axis.labels
         }
@@ -69,7 +72,7 @@ class Matcher:
     def held(self, claims: Iterable[Claim]) -> list[Claim]:
         """Of each label that a track has, the claim that decides, in the order of claims; then the parents' claims."""
         deciding: dict[tuple[str, str], Claim] = {}
-        for claim in sorted(claims, key=_authority):
+        for claim in sorted(claims, key=self._authority):
             if claim.verdict != "stopped":
                 deciding.setdefault(claim[:2], claim)
         held = [claim for claim in deciding.values() if claim.verdict == "stated"]
@@ -82,20 +85,39 @@ class Matcher:
                     held.append(claim._replace(label=parent, rule="parent"))
         return held
 
+    def _authority(self, claim: Claim) -> tuple[bool, bool, int, int]:
+        in_prose = claim.source != "tag"
+        # ジャズと言われますが、ジャズではなく: of one answer, prose denies more clearly than it states.
+        first: Verdict = "denied" if in_prose and claim.axis in self._exclusive else "stated"
+        return in_prose, claim.verdict != first, claim.position, claim.start
+
     def _claims(self, prose: Prose, hits: list[Hit], source: str, position: int) -> list[Claim]:
         kept, stopped = resolve(hits)
         spans: dict[str, list[tuple[int, int]]] = {}
         for hit in kept:
             spans.setdefault(hit.phrase.axis, []).append(hit[1:])
+        denials = {hit: denial(prose, hit.start, hit.end, spans[hit.phrase.axis]) for hit in kept}
+        for hit, denied in denials.items():
+            # 壮大なオーケストラとは違い: what describes a thing that is not there is not there either.
+            described = _described_by(prose, hit, denials) if denied is None else None
+            if described is not None:
+                denials[hit] = denials[described]
         claims = []
-        for phrase, start, end in kept:
-            denied = denial(prose, start, end, spans[phrase.axis])
+        for hit, denied in denials.items():
+            verdict: Verdict = "denied" if denied else "stated"
             because = prose.words(denied.start, denied.end) if denied else ""
-            claims.append(
-                _claim(prose, Hit(phrase, start, end), source, position, "denied" if denied else "stated", because)
-            )
+            if not denied and (other := aside(prose, hit.end)):
+                verdict, because = "stopped", prose.words(hit.start, other.end)
+            claims.append(_claim(prose, hit, source, position, verdict, because))
         claims.extend(_claim(prose, hit, source, position, "stopped", stop.phrase.spelling) for hit, stop in stopped)
         return claims
+
+
+def _described_by(prose: Prose, hit: Hit, denials: Mapping[Hit, Denial | None]) -> Hit | None:
+    """The denied phrase right behind this one, with な or の between them at most."""
+    between = prose.folded.text[hit.end : hit.end + 1]
+    begins = {hit.end, hit.end + 1} if between in ("な", "の") else {hit.end}
+    return next((other for other, denied in denials.items() if denied and other.start in begins), None)
 
 
 def _claim(prose: Prose, hit: Hit, source: str, position: int, verdict: Verdict, because: str) -> Claim:
@@ -113,7 +135,3 @@ def _claim(prose: Prose, hit: Hit, source: str, position: int, verdict: Verdict,
         because=because,
         place=(hit.start, hit.end),
     )
-
-
-def _authority(claim: Claim) -> tuple[bool, bool, int, int]:
-    return claim.source != "tag", claim.verdict != "stated", claim.position, claim.start

@@ -22,7 +22,7 @@ from tagfleet.labels.matching import Matcher
 from tagfleet.labels.phrases import PhraseIndex, phrases_of
 from tagfleet.labels.reading import TrackReader
 from tagfleet.labels.taxonomy import Taxonomy, spelling_key
-from tagfleet.labels.text import Token, fold, match_key, read_prose, tokenize
+from tagfleet.labels.text import Token, fold, match_key, read_prose, tokenize, word_set
 
 SOURCES = ("all", "tags", "description")
 MAX_NOUNS = 4
@@ -36,28 +36,9 @@ _ENGLISH = re.compile(r"[a-z0-9&'’+#_-]+")
 _NOUN_POS = {"名詞", "形状詞", "接頭辞"}
 _NOT_NOUNS = {"数詞"}
 _SINGLES = {"形容詞", "副詞"}
-_ENGLISH_STOP = frozenset(
-    {
-        "a",
-        "an",
-        "and",
-        "are",
-        "as",
-        "at",
-        "be",
-        "but",
-        "by",
-        "for",
-        "from",
-        "has",
-        "have",
-        "in",
-        "is",
-        "it",
-        "its",
-        "my",
-    }
-    | {"no", "not", "of", "on", "or", "our", "so", "that", "the", "this", "to", "was", "we", "will", "with", "you", "i"}
+_ENGLISH_STOP = word_set(
+    "a an and are as at be but by for from has have in is it its my no not of on or our so that the this to was",
+    "we will with you i",
 )
 
 

@@ -11,7 +11,7 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from tagfleet.labels.text import Prose, Token
+from tagfleet.labels.text import Prose, Token, word_set
 
 
 class Denial(NamedTuple):
@@ -21,156 +21,26 @@ class Denial(NamedTuple):
     end: int
 
 
-_SUFFIXES = {
-    "なし",
-    "無し",
-    "ナシ",
-    "無",
-    "抜き",
-    "ぬき",
-    "ヌキ",
-    "レス",
-    "less",
-    "ゼロ",
-    "以外",
-    "不使用",
-    "未使用",
-    "不在",
-    "不要",
-}
-_NEGATORS = {"ない", "無い", "ぬ", "ず", "まい", "無し", "なし"}
-_REMOVING = {"除く", "省く", "抜く", "排する", "外す", "控える"}
-_OTHER = {"違う", "異なる"}
+_SUFFIXES = word_set("なし 無し ナシ 無 抜き ぬき ヌキ レス less ゼロ 以外 不使用 未使用 不在 不要")
+_ABSENT = word_set("皆無 無縁")
+_NEGATORS = word_set("ない 無い ぬ ず まい 無し なし")
+_REMOVING = word_set("除く 省く 抜く 排する 外す 控える 削ぎ落とす 取り除く 取り払う 無くす 排除")
+_OTHER = word_set("違う 異なる")
 """X とは違い: not X."""
-_PARTICLES = {
-    "が",
-    "は",
-    "も",
-    "を",
-    "に",
-    "の",
-    "で",
-    "って",
-    "など",
-    "等",
-    "とか",
-    "なんか",
-    "という",
-    "さえ",
-    "すら",
-    "まで",
-}
-_AUXILIARIES = {"だ", "です", "ます", "れる", "られる", "せる", "させる"}
-_VERBS = {
-    *(
-        "有る",
-        "居る",
-        "御座る",
-        "入る",
-        "入れる",
-        "使う",
-        "用いる",
-        "含む",
-        "含める",
-        "成る",
-        "鳴る",
-        "鳴らす",
-        "する",
-        "為る",
-    ),
-    *(
-        "感じる",
-        "感ずる",
-        "聞こえる",
-        "聴こえる",
-        "出る",
-        "加える",
-        "加わる",
-        "付く",
-        "付ける",
-        "言う",
-        "言える",
-        "呼べる",
-        "持つ",
-    ),
-    *("過ぎる", "要る", "来る", "載せる", "弾く", "歌う", "為さる"),
-}
-_NOUNS = {
-    *(
-        "曲",
-        "楽曲",
-        "音楽",
-        "作品",
-        "感じ",
-        "雰囲気",
-        "印象",
-        "訳",
-        "物",
-        "要素",
-        "気分",
-        "イメージ",
-        "テイスト",
-        "音",
-        "音色",
-        "色",
-    ),
-    *(
-        "ムード",
-        "トーン",
-        "曲調",
-        "気持ち",
-        "風",
-        "系",
-        "調",
-        "的",
-        "感",
-        "さ",
-        "気",
-        "め",
-        "げ",
-        "部分",
-        "パート",
-        "演奏",
-        "伴奏",
-    ),
-    *("使用", "登場", "存在", "採用", "収録", "必要", "方", "事", "系統", "ジャンル", "声"),
-}
-_ADVERBS = {
-    "一切",
-    "全く",
-    "全然",
-    "余り",
-    "殆ど",
-    "特に",
-    "決して",
-    "それ程",
-    "然程",
-    "そこ迄",
-    "まるで",
-    "何も",
-    "全て",
-}
-_FILLERS = _PARTICLES | _AUXILIARIES | _VERBS | _NOUNS | _ADVERBS
-_AFTER_TE = {"居る", "有る", "おる", "御座る", "来る", "は", "も", "ない", "無い"}
-_DOUBLE = {
-    "て",
-    "は",
-    "も",
-    "で",
-    "と",
-    "だ",
-    "成る",
-    "行く",
-    "行ける",
-    "訳",
-    "事",
-    "居る",
-    "られる",
-    "言う",
-    "言える",
-    "に",
-    "が",
-}
+_FILLERS = word_set(
+    "が は も を に の で って など 等 とか なんか という さえ すら まで だ です ます れる られる せる させる",
+    # verbs by lemma
+    "有る 居る 御座る 入る 入れる 使う 用いる 含む 含める 成る 鳴る 鳴らす する 為る 感じる 感ずる 聞こえる",
+    "聴こえる 出る 加える 加わる 付く 付ける 言う 言える 呼べる 持つ 過ぎる 要る 来る 載せる 弾く 歌う 為さる",
+    # nouns that stand for the music or a part of it
+    "曲 楽曲 音楽 作品 感じ 雰囲気 印象 訳 物 要素 気分 イメージ テイスト 音 音色 色 ムード トーン 曲調 気持ち 風",
+    "系 調 的 感 さ 気 め げ 部分 パート 演奏 伴奏 楽器 欠片 微塵 類 使用 登場 存在 採用 収録 必要 方 事 系統",
+    "ジャンル 声",
+    # adverbs
+    "一切 全く 全然 余り 殆ど 特に 決して それ程 然程 そこ迄 まるで 何も 全て",
+)
+_AFTER_TE = word_set("居る 有る おる 御座る 来る は も ない 無い")
+_DOUBLE = word_set("て は も で と だ 成る 行く 行ける 訳 事 居る られる 言う 言える に が")
 """Between two negators that make a statement: なくてはならない, ないわけではない, ないことはない."""
 _SENTENCE_END = frozenset("。.!?\n\r")
 _LINKS = {"も", "と", "や", "か", "・", "/", "及び", "および", "または", "又は"}
@@ -253,7 +123,7 @@ def _predicate(tokens: Sequence[Token], first: int) -> Denial | None:
             return Denial(token.start, token.end)
         if token.surface in ("て", "と") and token.pos == "助詞":
             following = tokens[place + 1 : place + 3]
-            if any(after.lemma in _AFTER_TE | _OTHER or after.surface == "は" for after in following[:1]):
+            if any(after.lemma in _AFTER_TE | _OTHER or after.surface in {"は", *_ABSENT} for after in following[:1]):
                 continue
             return None
         if token.pos_detail == "接続助詞" or not (token.lemma in _FILLERS or token.surface in _FILLERS):
@@ -264,7 +134,7 @@ def _predicate(tokens: Sequence[Token], first: int) -> Denial | None:
 
 
 def _is_negator(token: Token) -> bool:
-    return token.lemma in _NEGATORS and token.pos in ("助動詞", "形容詞", "名詞")
+    return token.surface in _ABSENT or (token.lemma in _NEGATORS and token.pos in ("助動詞", "形容詞", "名詞"))
 
 
 def _doubled(tokens: Sequence[Token], place: int) -> bool:

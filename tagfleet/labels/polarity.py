@@ -14,6 +14,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+from tagfleet.labels.context import aside
 from tagfleet.labels.lexicon import MoodWord, PolarityTable
 from tagfleet.labels.negation import denial
 from tagfleet.labels.phrases import Phrase, PhraseIndex, is_hiragana, resolve
@@ -59,7 +60,7 @@ class MoodScorer:
         found: list[tuple[int, int, float, float | None, str]] = []
         for phrase, start, end in resolve(self._index.find(prose)).kept:
             word = self._own[phrase.label]
-            if not _covered(start, end, taken) and _may_be(word, prose, start, end):
+            if not _covered(start, end, taken) and _may_be(word, prose, start, end) and not aside(prose, end):
                 found.append((start, end, word.valence, word.arousal, "mood_lexicon"))
         found.extend(self._from_tables(prose, sorted([*taken, *(entry[:2] for entry in found)])))
         found = [entry for entry in found if entry[2] or entry[3]]  # no mood, by decision: お楽しみください
@@ -92,6 +93,8 @@ class MoodScorer:
             return
         for token in prose.tokens:
             if token.lemma in NO_MOOD or token.base in NO_MOOD or _covered(token.start, token.end, taken):
+                continue
+            if aside(prose, token.end):
                 continue
             for table in self._tables:
                 value = table.value(token)

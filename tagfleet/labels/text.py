@@ -20,6 +20,16 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from fugashi import Tagger
 
+
+def word_set(*lines: str) -> frozenset[str]:
+    """Words separated by blanks, as a set: word lists that people read and lengthen.
+
+    >>> sorted(word_set("b a", "c"))
+    ['a', 'b', 'c']
+    """
+    return frozenset(word for line in lines for word in line.split())
+
+
 _DASHES = re.compile("[\u2212\uff0d\u2010\u2011\u2012\u2013\u2014\u2015]")
 _WAVES = re.compile("[\u301c\uff5e\u223c]")
 _SPACES = re.compile(r"\s+")
