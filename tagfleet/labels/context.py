@@ -30,6 +30,9 @@ NOT_MUSIC = word_set(
     "納期 締切 締め切り 仕事 意味 理由 事情 時期 経験 出来事 事件 病気 値段 会社 職場 学校 生活 性格 趣味 作業",
     "期間 勉強 試験 手続き 規約 条件 ルール 操作 使い方 方法",
 )
+_USES = word_set("動画 映像 シーン 場面 bgm cm vp 曲 夜 日 よう テーマ イメージ")
+MAX_NOUNS = 6
+"""Nouns of a compound that are looked at."""
 _ACTS = word_set(
     "悩む 暮らす 遣る 遊ぶ 学ぶ 勉強 待つ 見守る 降る 働く 練習 習う 試す 挑戦 更新 投稿 公開 頑張る 収録 録音",
     "編集 怒る 叱る 眠る 寝る 起きる 食べる 話す 喋る 答える",
@@ -65,14 +68,20 @@ def _described(tokens: Sequence[Token], first: int) -> int | None:
     if place < len(tokens) and tokens[place].surface.isascii():
         return place if tokens[place].surface in _ENGLISH else None
     noun = place
-    while noun < len(tokens) and tokens[noun].pos in ("名詞", "接尾辞", "代名詞"):
+    while noun < min(place + MAX_NOUNS, len(tokens)) and tokens[noun].pos in ("名詞", "接尾辞", "代名詞"):
         noun += 1
     if noun > place:
         head = tokens[noun - 1]
         if tokens[place].pos_detail == "数詞" or head.pos == "接尾辞":  # ギター一本, 終わり方
             return None
-        return noun - 1 if head.surface in NOT_MUSIC or head.lemma in NOT_MUSIC else None
+        if (head.surface in NOT_MUSIC or head.lemma in NOT_MUSIC) and not _is_use(tokens[noun : noun + 2]):
+            return noun - 1
     return None
+
+
+def _is_use(after: Sequence[Token]) -> bool:
+    """明るい会社のVP, 暗い嵐のような: what the music is for, or is like."""
+    return len(after) == 2 and after[0].surface in ("の", "を") and after[1].surface in _USES
 
 
 def _manner(tokens: Sequence[Token], first: int) -> int | None:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Literal, NamedTuple
 
 from tagfleet.labels.context import aside
-from tagfleet.labels.negation import Denial, denial
+from tagfleet.labels.negation import denial
 from tagfleet.labels.phrases import Hit, PhraseIndex, phrases_of, resolve
 from tagfleet.labels.taxonomy import Taxonomy
 from tagfleet.labels.text import Prose, match_key
@@ -72,10 +72,13 @@ class Matcher:
     def held(self, claims: Iterable[Claim]) -> list[Claim]:
         """Of each label that a track has, the claim that decides, in the order of claims; then the parents' claims."""
         deciding: dict[tuple[str, str], Claim] = {}
-        for claim in sorted(claims, key=self._authority):
+        last: dict[tuple[str, str], Claim] = {}
+        for claim in sorted(claims, key=_authority):
             if claim.verdict != "stopped":
                 deciding.setdefault(claim[:2], claim)
-        held = [claim for claim in deciding.values() if claim.verdict == "stated"]
+                if claim.source != "tag" and (claim[:2] not in last or claim.start > last[claim[:2]].start):
+                    last[claim[:2]] = claim
+        held = [claim for claim in deciding.values() if claim.verdict == "stated" and not self._taken_back(claim, last)]
         held.sort(key=lambda claim: (claim.position, claim.start))
         have = {claim[:2] for claim in held}
         for claim in held[:]:
@@ -85,11 +88,9 @@ class Matcher:
                     held.append(claim._replace(label=parent, rule="parent"))
         return held
 
-    def _authority(self, claim: Claim) -> tuple[bool, bool, int, int]:
-        in_prose = claim.source != "tag"
-        # ジャズと言われますが、ジャズではなく: of one answer, prose denies more clearly than it states.
-        first: Verdict = "denied" if in_prose and claim.axis in self._exclusive else "stated"
-        return in_prose, claim.verdict != first, claim.position, claim.start
+    def _taken_back(self, claim: Claim, last: Mapping[tuple[str, str], Claim]) -> bool:
+        """ジャズと言われますが、ジャズではなく…: where a track has one label, prose may take back what it said before."""
+        return claim.source != "tag" and claim.axis in self._exclusive and last[claim[:2]].verdict == "denied"
 
     def _claims(self, prose: Prose, hits: list[Hit], source: str, position: int) -> list[Claim]:
         kept, stopped = resolve(hits)
@@ -97,11 +98,13 @@ class Matcher:
         for hit in kept:
             spans.setdefault(hit.phrase.axis, []).append(hit[1:])
         denials = {hit: denial(prose, hit.start, hit.end, spans[hit.phrase.axis]) for hit in kept}
+        # 壮大なオーケストラとは違い: what describes a thing that is not there is not there either. But in 明るいドラムレスの曲
+        # the denial belongs to its own word.
+        absent = {hit.start: denied for hit, denied in denials.items() if denied and denied.start > hit.end}
         for hit, denied in denials.items():
-            # 壮大なオーケストラとは違い: what describes a thing that is not there is not there either.
-            described = _described_by(prose, hit, denials) if denied is None else None
-            if described is not None:
-                denials[hit] = denials[described]
+            if denied is None:
+                behind = hit.end + (prose.folded.text[hit.end : hit.end + 1] in ("な", "の"))
+                denials[hit] = absent.get(behind)
         claims = []
         for hit, denied in denials.items():
             verdict: Verdict = "denied" if denied else "stated"
@@ -113,11 +116,8 @@ class Matcher:
         return claims
 
 
-def _described_by(prose: Prose, hit: Hit, denials: Mapping[Hit, Denial | None]) -> Hit | None:
-    """The denied phrase right behind this one, with な or の between them at most."""
-    between = prose.folded.text[hit.end : hit.end + 1]
-    begins = {hit.end, hit.end + 1} if between in ("な", "の") else {hit.end}
-    return next((other for other, denied in denials.items() if denied and other.start in begins), None)
+def _authority(claim: Claim) -> tuple[bool, bool, int, int]:
+    return claim.source != "tag", claim.verdict != "stated", claim.position, claim.start
 
 
 def _claim(prose: Prose, hit: Hit, source: str, position: int, verdict: Verdict, because: str) -> Claim:

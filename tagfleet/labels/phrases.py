@@ -6,6 +6,8 @@ number of spellings (Aho & Corasick 1975: all patterns in one pass).
 
 from __future__ import annotations
 
+import re
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
@@ -54,6 +56,7 @@ class Resolved(NamedTuple):
     """The hidden hit and the stop phrase over it."""
 
 
+_COLLOQUIAL = re.compile("[ァ-ヿ]{2,}い")
 _CONTENT = {"名詞", "形容詞", "形状詞", "動詞", "副詞", "感動詞", "代名詞", "連体詞"}
 _DERIVING = {"さ", "げ", "み", "め", "そう"}
 """Suffixes that make another word of an adjective without changing what it says of the mood: 悲しげ."""
@@ -71,9 +74,12 @@ class PhraseIndex:
         by_base: dict[str, list[Phrase]] = {}
         for phrase in phrases:
             folded = fold(phrase.spelling)
+            if _COLLOQUIAL.fullmatch(folded):  # エモい: letters to the tokenizer, so its forms are listed here
+                for ending in ("く", "さ", "かっ", "すぎ"):
+                    written.setdefault(match_key(folded[:-1] + ending), []).append(phrase)
             for keys, key in (
                 (written, match_key(folded)),
-                (by_base, "".join(base_key(token.base) for token in tokenize(folded))),
+                (by_base, "".join(base_key(token) for token in tokenize(folded))),
             ):
                 same = keys.setdefault(key, [])
                 if key and all((p.axis, p.label) != (phrase.axis, phrase.label) for p in same):
@@ -89,8 +95,9 @@ class PhraseIndex:
 
     def find(self, prose: Prose) -> list[Hit]:
         """Every phrase that stands in the text as whole words, overlapping ones too, stop phrases too."""
-        hits = set(self._find_written(prose))
-        hits.update(self._find_bases(prose))
+        hits = {*self._find_written(prose), *self._find_bases(prose)}
+        if prose.breaks:
+            hits = {hit for hit in hits if not prose.breaks_within(hit.start, hit.end)}
         return sorted(hits, key=lambda hit: (hit.start, -hit.end, hit.phrase))
 
     def _find_written(self, prose: Prose) -> Iterator[Hit]:
@@ -102,7 +109,8 @@ class PhraseIndex:
             elif not self._is_part(prose, start, end):
                 continue
             for phrase in self._written_phrases[pattern]:
-                yield Hit(phrase, start, end)
+                if phrase.rule != "stop" or _same_separators(prose.folded.text[start:end], phrase.spelling):
+                    yield Hit(phrase, start, end)
 
     def _find_bases(self, prose: Prose) -> Iterator[Hit]:
         tokens = prose.tokens
@@ -118,7 +126,8 @@ class PhraseIndex:
             if _is_particle(prose, start, end):
                 continue
             for phrase in self._base_phrases[pattern]:
-                yield Hit(phrase, start, end)
+                if phrase.rule != "stop" or _same_separators(prose.folded.text[start:end], phrase.spelling):
+                    yield Hit(phrase, start, end)
 
     def _is_part(self, prose: Prose, start: int, end: int) -> bool:
         """Whether [start, end) is a part of an unknown word that means what it says alone: drum in drumless, the last
@@ -138,22 +147,51 @@ def resolve(hits: Iterable[Hit]) -> Resolved:
 
     Axes do not hide each other: ピアノバラード is a ballad and has a piano.
     """
-    hits = list(hits)
-    stops = [hit for hit in hits if hit.phrase.rule == "stop"]
+    labels: list[Hit] = []
+    stops: dict[tuple[str, str], list[Hit]] = {}
+    for hit in hits:
+        if hit.phrase.rule == "stop":
+            stops.setdefault(hit.phrase[:2], []).append(hit)
+        else:
+            labels.append(hit)
+    reach = {}
+    for label, found in stops.items():
+        found.sort(key=_start)
+        reach[label] = max(hit.end - hit.start for hit in found)
+    kept: list[Hit] = []
     stopped: list[tuple[Hit, Hit]] = []
     taken: dict[str, list[Hit]] = {}
-    for hit in sorted(hits, key=lambda hit: (hit.start - hit.end, hit.start, hit.phrase)):
-        if hit.phrase.rule == "stop":
-            continue
-        phrase = hit.phrase
-        over = [stop for stop in stops if _overlap(stop, hit) and stop.end - stop.start > hit.end - hit.start]
-        hiding = next((stop for stop in over if stop.phrase[:2] == phrase[:2]), None)
-        if hiding:
+    for hit in sorted(labels, key=lambda hit: (hit.start - hit.end, hit.start, hit.phrase)):
+        label = hit.phrase[:2]
+        if label in stops and (hiding := _hiding(hit, stops[label], reach[label])):
             stopped.append((hit, hiding))
-        elif not any(_overlap(other, hit) for other in taken.get(phrase.axis, ())):
-            taken.setdefault(phrase.axis, []).append(hit)
-    kept = sorted((hit for hits in taken.values() for hit in hits), key=lambda hit: (hit.start, -hit.end, hit.phrase))
+            continue
+        of_axis = taken.setdefault(hit.phrase.axis, [])  # sorted, and none overlaps another
+        place = bisect_left(of_axis, hit.start, key=_start)
+        if not any(_overlap(other, hit) for other in of_axis[max(0, place - 1) : place + 1]):
+            of_axis.insert(place, hit)
+            kept.append(hit)
+    kept.sort(key=lambda hit: (hit.start, -hit.end, hit.phrase))
     return Resolved(kept, sorted(stopped, key=lambda pair: pair[0][1:]))
+
+
+def _hiding(hit: Hit, stops: Sequence[Hit], reach: int) -> Hit | None:
+    """The first of the label's stop phrases (sorted, the longest of length `reach`) that is over `hit`, and longer."""
+    for place in range(bisect_left(stops, hit.start - reach, key=_start), len(stops)):
+        if stops[place].start >= hit.end:
+            return None
+        if _overlap(stops[place], hit) and stops[place].end - stops[place].start > hit.end - hit.start:
+            return stops[place]
+    return None
+
+
+def _start(hit: Hit) -> int:
+    return hit.start
+
+
+def _same_separators(found: str, spelling: str) -> bool:
+    """Whether a stop phrase stands there as one: ポップ・アップテンポ is no ポップアップ."""
+    return not any(mark in found and mark not in spelling for mark in (" ", "・"))
 
 
 def _is_particle(prose: Prose, start: int, end: int) -> bool:

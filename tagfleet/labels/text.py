@@ -33,6 +33,11 @@ def word_set(*lines: str) -> frozenset[str]:
 _DASHES = re.compile("[\u2212\uff0d\u2010\u2011\u2012\u2013\u2014\u2015]")
 _WAVES = re.compile("[\u301c\uff5e\u223c]")
 _SPACES = re.compile(r"\s+")
+MAX_MARKS = 32
+"""Combining marks on one letter; NFKC takes time with the square of their number, and no script has as many."""
+_MARKS = re.compile(
+    "[\u0300-\u036f\u0483-\u0489\u0591-\u05bd\u0610-\u061a\u064b-\u065f\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\u302a-\u302f\u3099\u309a\ufe20-\ufe2f]{33,}"
+)
 
 KATAKANA = {code: code + 0x60 for code in (*range(0x3041, 0x3097), 0x309D, 0x309E)}
 """str.translate table: hiragana to katakana."""
@@ -43,6 +48,7 @@ _SEPARATORS = frozenset(" -_'’´`・\u00ad\u180e\u200b\u200c\u200d\u200e\u200f
 """What stands between or inside words without meaning anything, invisible characters too."""
 _SEPARATOR = re.compile(f"[{re.escape(''.join(sorted(_SEPARATORS)))}]+")
 
+_LINE_END = re.compile(r"[\n\r\v\f\x85\u2028\u2029]")
 _CLAUSE = re.compile(r"[^。.!?、,;:\n\r]*[。.!?、,;:\n\r]*")
 _SURROGATE = re.compile("[\ud800-\udfff]")  # what cannot be encoded, no library takes
 _NO_WORD = re.compile(
@@ -69,6 +75,8 @@ def fold(text: str) -> str:
 
 
 def _letters(text: str) -> str:
+    if _MARKS.search(text):
+        text = _MARKS.sub(lambda marks: marks[0][:MAX_MARKS] + " " * (len(marks[0]) - MAX_MARKS), text)
     return _WAVES.sub("~", _DASHES.sub("-", unicodedata.normalize("NFKC", text))).casefold()
 
 
@@ -135,8 +143,8 @@ def _segments(text: str) -> Iterator[tuple[int, int]]:
 @lru_cache(maxsize=65536)
 def _is_mark(character: str) -> bool:
     first = unicodedata.normalize("NFKD", character)[0]
-    # Hangul vowels and finals, and some Indic vowel signs, join what stands before them without being marks.
-    return unicodedata.combining(first) > 0 or unicodedata.category(first) == "Mc" or "\u1160" <= first <= "\u11ff"
+    # Hangul vowels and finals join what stands before them without being marks.
+    return unicodedata.category(first)[0] == "M" or "\u1160" <= first <= "\u11ff"
 
 
 def match_key(folded: str) -> str:
@@ -250,6 +258,12 @@ class Prose:
     """Place in `bases` -> the token that begins there."""
     base_last: Mapping[int, int]
     """Place in `bases` -> the token that ends there."""
+    breaks: Sequence[int]
+    """Places of the folded text where a line of the original ends, sorted."""
+
+    def breaks_within(self, start: int, end: int) -> bool:
+        """Whether a line ends in [start, end) of the folded text."""
+        return bisect_left(self.breaks, start) < bisect_left(self.breaks, end)
 
     def words(self, start: int, end: int) -> str:
         """What the original says where the folded text has [start, end)."""
@@ -262,7 +276,7 @@ def read_prose(text: str) -> Prose:
     folded = fold_with_places(text)
     key, places = key_with_places(_SURROGATE.sub("\ufffd", folded.text))
     tokens = tokenize(folded.text)
-    keys = [base_key(token.base) for token in tokens]
+    keys = [base_key(token) for token in tokens]
     base_first, base_last = {}, {}
     place = 0
     for n, base in enumerate(keys):
@@ -280,10 +294,26 @@ def read_prose(text: str) -> Prose:
         bases="".join(keys),
         base_first=base_first,
         base_last=base_last,
+        breaks=_line_ends(folded) if _LINE_END.search(text) else (),
     )
 
 
+def _line_ends(folded: Folded) -> list[int]:
+    """Places of the blanks that stand for the end of a line: each is the first of its run of white space."""
+    places = []
+    for place, character in enumerate(folded.text):
+        if character == " ":
+            after = folded.starts[place + 1] if place + 1 < len(folded.text) else len(folded.original)
+            if _LINE_END.search(folded.original, folded.starts[place], after):
+                places.append(place)
+    return places
+
+
+def base_key(token: Token) -> str:
+    """The key of a token's dictionary form; よい and いい are one word."""
+    return "イイ" if token.lemma == "良い" else _word_key(token.base)
+
+
 @lru_cache(maxsize=65536)
-def base_key(word: str) -> str:
-    """The key of a dictionary form."""
+def _word_key(word: str) -> str:
     return match_key(fold(word))
