@@ -50,7 +50,7 @@ def aside(prose: Prose, end: int) -> Denial | None:
     """The words behind `end` that show that what ends there is said of something else than the music, or None."""
     tokens = prose.tokens
     first = bisect_left(tokens, end, key=lambda token: token.start)
-    if first == len(tokens):
+    if first == len(tokens) or (tokens[first].start > end and not tokens[first].surface.isascii()):
         return None
     last = _described(tokens, first)
     if last is None:
