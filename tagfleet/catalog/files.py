@@ -37,14 +37,7 @@ def read_rows(data: bytes, format: str, *, encoding: str = "auto", mapping: Mapp
 
 def read_table(data: bytes, required: Sequence[str], *, encoding: str = "auto") -> Iterator[RawRow]:
     """The rows of a CSV with columns of its own; CatalogError when one of `required` is missing."""
-    text = decode_text(data, encoding)
-    header = next(csv.reader(io.StringIO(text, newline="")), [])
-    if missing := [name for name in required if name not in header]:
-        raise CatalogError(
-            f"there is no column {', '.join(map(repr, missing))}; there are: {', '.join(map(repr, header)) or 'none'}",
-            hint=f"the first line names the columns: {', '.join(required)}",
-        )
-    return _csv(text, ",", {}, required=())
+    return _csv(decode_text(data, encoding), ",", {}, required)
 
 
 def decode_text(data: bytes, encoding: str = "auto") -> str:
@@ -163,7 +156,9 @@ def our_columns(theirs: Sequence[str], mapping: Mapping[str, str], required: Seq
     if missing := [name for name in wanted if name not in theirs and name not in columns]:
         raise CatalogError(
             f"there is no column {', '.join(map(repr, missing))}; there are: {', '.join(map(repr, theirs)) or 'none'}",
-            hint="map yours to ours, e.g. --map track_id=曲ID --map uri=ファイル",
+            hint="map yours to ours, e.g. --map track_id=曲ID --map uri=ファイル"
+            if "track_id" in required and len(required) == 1
+            else f"the first line names the columns: {', '.join(required)}",
         )
     lowered = [name.lower() for name in columns]
     if doubled := sorted({name for name in columns if lowered.count(name.lower()) > 1}):

@@ -132,7 +132,11 @@ def _track(values: Mapping[str, Any], audio_root: str, tag_separator: str, named
     track_id = _text(values, "track_id")
     if not track_id:
         raise _Bad("track_id is missing")
-    uri = track_id if named_by_id else _text(values, "uri")
+    uri = _text(values, "uri")
+    if named_by_id:  # an id is a name, whatever it looks like
+        if "\0" in track_id or ".." in track_id.split("/"):
+            raise _Bad(f"track_id {track_id!r} is no file name, and there is no uri column")
+        uri = f"{audio_root.rstrip('/')}/{track_id.lstrip('/')}"
     if not uri:
         raise _Bad(f"uri is missing (track {track_id!r})")
     try:

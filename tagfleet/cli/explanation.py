@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
@@ -23,11 +24,15 @@ _TEXTS = {
         "denied": "not {label}: {evidence!r} in {where} is denied by {because!r}",
         "stopped": "not {label}: {evidence!r} in {where} belongs to {because!r}, which means something else",
         "lost": "not {label}: {evidence!r} in {where} stands behind, and a track has one label here",
+        "conflict": "not {label}: {evidence!r} in {where}, but tracks that name several labels here are skipped",
+        "over": "not {label}: {evidence!r} in {where}, but the label has as many tracks as --per-class allows",
+        "planned": "nothing was built yet: whether this is at an end of the ranking is not known",
         "corrected": "{label}: a person said so{detail}",
         "scored": "score {detail} words",
         "between": "no label: neither among the highest nor the lowest scores, or its creator has enough tracks there",
         "unscored": "no label: no mood word in tags or description",
         "rare": "not {label}: {evidence!r} in {where}, but too few tracks have it on a side of the split",
+        "rare_end": "no label: too few tracks are at an end of the ranking on a side of the split",
         "stale": "{label}: the labels are older than the texts or the taxonomy; tagfleet labels build all",
         "silent": "no label: no spelling of any label in tags or description",
     },
@@ -42,11 +47,15 @@ _TEXTS = {
         "denied": "{label}ではない: {where}の「{evidence}」は「{because}」で否定されている",
         "stopped": "{label}ではない: {where}の「{evidence}」は「{because}」の一部で、別の意味",
         "lost": "{label}ではない: {where}の「{evidence}」より先の語が優先(この軸のラベルは1つだけ)",
+        "conflict": "{label}ではない: {where}に「{evidence}」があるが、この軸で複数のラベルを持つ曲は除かれる",
+        "over": "{label}ではない: {where}に「{evidence}」があるが、このラベルの曲は --per-class の数に達している",
+        "planned": "まだラベルを作っていないので、得点の順位は分からない",
         "corrected": "{label}: 人による修正{detail}",
         "scored": "得点 {detail}語",
         "between": "ラベルなし: 得点が上位にも下位にも入らない(または同じ制作者の曲がすでに十分ある)",
         "unscored": "ラベルなし: タグにも説明にも気分を表す語がない",
         "rare": "{label}ではない: {where}に「{evidence}」があるが、分割のどこかで曲が少なすぎる",
+        "rare_end": "ラベルなし: 分割のどこかで、得点の端にある曲が少なすぎる",
         "stale": "{label}: ラベルが文章や分類より古い。tagfleet labels build all で更新",
         "silent": "ラベルなし: タグにも説明にも、どのラベルの表記もない",
     },
@@ -64,9 +73,14 @@ def explanation_lines(explanation: Explanation, taxonomy: Taxonomy, language: La
     fields = [("tag", n, tag) for n, tag in enumerate(explanation.tags)]
     if explanation.description:
         fields.append(("description", len(explanation.tags), explanation.description))
+    claims_of: dict[int, list[Claim]] = defaultdict(list)
+    words_of: dict[int, list[ScoredWord]] = defaultdict(list)
+    for claim in explanation.claims:
+        claims_of[claim.position].append(claim)
+    for word in explanation.words:
+        words_of[word.position].append(word)
     for source, position, text in fields:
-        claims = [c for c in explanation.claims if (c.source, c.position) == (source, position)]
-        words = [w for w in explanation.words if (w.source, w.position) == (source, position)]
+        claims, words = claims_of[position], words_of[position]
         head = texts["tag"].format(n=position + 1) if source == "tag" else {"ja": "説明", "en": "description"}[language]
         yield f"  {head}: {_marked(text, [*claims, *words])}"
         for claim in claims:
@@ -97,7 +111,7 @@ def _sentence(reason: Reason, axis: str, names: dict[tuple[str, str], str], text
     claim = reason.claim
     if claim is None:
         detail = f" ({reason.detail})" if reason.kind == "corrected" and reason.detail else reason.detail
-        return texts[reason.kind].format(label=label, detail=detail)
+        return texts["rare_end" if reason.kind == "rare" else reason.kind].format(label=label, detail=detail)
     n = claim.position + 1 if claim.source == "tag" else claim.start + 1
     return texts[reason.kind].format(
         label=label,

@@ -161,8 +161,8 @@ def build(
             dry_run=dry_run,
             advance=advance,
         )
-    if histogram is not None:
-        histogram.write_text(histogram_of(made.build, next(iter(made.build.scores))), encoding="utf-8")
+    if histogram is not None and not dry_run:
+        _write(histogram, histogram_of(made.build, next(iter(made.build.scores))))
     if as_json:
         report = report_of(made.build)
         counted = {"n_changed_tracks": made.n_changed_tracks, "changes": [vars(c) for c in made.changes]}
@@ -177,7 +177,7 @@ def explain(
 ) -> None:
     """Why a track has its labels, or none: its texts with the matches marked, and what decided on each axis."""
     from tagfleet.cli.explanation import explanation_as_plain, explanation_lines
-    from tagfleet.fleet.label_store import current_taxonomy, stored_report
+    from tagfleet.fleet.label_store import current_taxonomy, stored_corrections, stored_report
     from tagfleet.labels.explain import explain_track
     from tagfleet.labels.lexicon import load_lexicons
     from tagfleet.labels.reading import TrackReader
@@ -190,16 +190,23 @@ def explain(
     config = session.settings.labels
     words = current_taxonomy(session.root, config)
     labels = Table(session.root, "labels")
-    stored = labels.read(where={"track_id": track}).to_pylist() if labels.exists() else []
-    reader = TrackReader(words, *load_lexicons(map(Path, config.lexicons)))
-    rare = list(stored_report(session.root).get("rare", {})) if labels.exists() else []
-    explanation = explain_track(found[0], words, reader, stored, rare)
+    built = labels.exists()
+    stored = labels.read(where={"track_id": track}).to_pylist() if built else None
+    report = stored_report(session.root) if built else {}
+    corrections = stored_corrections(session.root)
+    said = [] if corrections is None else [row for row in corrections.to_pylist() if row["track_id"] == track]
+    lexicons = [Path(name) for name in report.get("config", {}).get("lexicons", config.lexicons)]
+    if missing := [str(path) for path in lexicons if not path.is_file()]:
+        say(f"Not here, so mood words are scored by the settings' lexicons: {', '.join(missing)}")
+        lexicons = [Path(name) for name in config.lexicons]
+    reader = TrackReader(words, *load_lexicons(lexicons))
+    explanation = explain_track(found[0], words, reader, stored, report, said)
     if as_json:
         emit_json(explanation_as_plain(explanation))
         return
     for line in explanation_lines(explanation, words, session.settings.lang):
         typer.echo(line)
-    if not labels.exists():
+    if not built:
         say("There are no labels yet: this is what `tagfleet labels build all` would go by.")
 
 
@@ -215,21 +222,22 @@ def merge(
 ) -> None:
     """Take over a person's corrections: they win over every rule, now and in later builds."""
     from tagfleet.catalog.files import read_table
-    from tagfleet.fleet.label_store import current_taxonomy
     from tagfleet.fleet.labelling import merge_into_labels
     from tagfleet.labels.corrections import COLUMNS
 
     session: Session = context.obj
-    config = session.settings.labels
-    words = current_taxonomy(session.root, config)
     rows = read_table(file.read_bytes(), COLUMNS[:3], encoding=encoding)
-    new, version, changes = merge_into_labels(session.root, rows, words, config, dry_run=dry_run)
+    merged = merge_into_labels(session.root, rows, session.settings.labels, dry_run=dry_run)
+    n_new, version, changes = merged.new.num_rows, merged.version, merged.changes
     if as_json:
-        emit_json({"n_corrections": new.num_rows, "version": version, "changes": [vars(c) for c in changes]})
+        told = [vars(c) for c in changes]
+        emit_json({"n_corrections": n_new, "version": version, "changes": told, "void": merged.void})
         return
-    emit_changes(changes, names_of(session.settings.lang, words))
+    emit_changes(changes, names_of(session.settings.lang, merged.taxonomy))
+    for line in merged.void:
+        say(f"Correction without effect: {printable(line)}")
     outcome = "nothing written (dry run)" if dry_run else f"labels version {version}" if version else "no labels yet"
-    say(f"{new.num_rows} corrections; {outcome}.")
+    say(f"{n_new} corrections; {outcome}.")
 
 
 @app.command()
@@ -301,8 +309,17 @@ def taxonomy_(
     if out is None:
         typer.echo(text, nl=False)
     else:
-        out.write_text(text, encoding="utf-8")
+        _write(out, text)
         say(f"Taxonomy {words.version} in {out}")
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UsageError(
+            f"cannot write {path}: {error.strerror}", hint="name a file in a folder that exists"
+        ) from error
 
 
 def _drops(drop: list[str], axis: str) -> TaxonomyChange:
@@ -323,4 +340,10 @@ def _emit_csv(columns: tuple[str, ...], rows: list[tuple[Any, ...]]) -> None:
 
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(columns)
-    writer.writerows([printable(cell) for cell in row] for row in rows)
+    writer.writerows([_cell(value) for value in row] for row in rows)
+
+
+def _cell(value: object) -> str:
+    """Text that no spreadsheet takes for a formula."""
+    text = printable(value)
+    return f"'{text}" if isinstance(value, str) and text[:1] in ("=", "+", "-", "@") else text

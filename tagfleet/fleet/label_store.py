@@ -41,8 +41,8 @@ def _latest_taxonomy_version(root: Storage) -> str | None:
     table = Table(root, "labels")
     if not table.exists():
         return None
-    versions = pc.unique(table.read(columns=["taxonomy_version"])["taxonomy_version"]).to_pylist()
-    return versions[0] if versions else None
+    found: str | None = stored_report(root).get("taxonomy")
+    return found
 
 
 def stored_labels(root: Storage) -> tuple[pa.Table, Taxonomy]:
@@ -121,6 +121,7 @@ def report_of(built: LabelBuild) -> dict[str, Any]:
     """Everything that was counted, as plain values."""
     return {
         "taxonomy": built.taxonomy.version,
+        "config": {**built.config.model_dump(mode="json"), "per_class_asked": built.per_class},
         "labels": [{"axis": axis, "label": label, **counts} for (axis, label), counts in built.counts.items()],
         "axes": {
             axis: {

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from tagfleet.catalog.rows import RawRow
 from tagfleet.errors import JobError, TaxonomyError
 from tagfleet.fleet.cluster import n_cluster_cpus, ray_job, root_cause
-from tagfleet.fleet.label_store import copy_report, store_report, store_taxonomy, stored_corrections, stored_taxonomy
+from tagfleet.fleet.label_store import (
+    copy_report,
+    current_taxonomy,
+    store_report,
+    store_taxonomy,
+    stored_corrections,
+    stored_taxonomy,
+)
 from tagfleet.fleet.resources import RayConfig
-from tagfleet.labels.build import LabelBuild, correct_labels, match_tracks, settle_labels
+from tagfleet.labels.build import LabelBuild, correct_labels, match_tracks, on_one_axis, settle_labels
 from tagfleet.labels.config import LabelsConfig
 from tagfleet.labels.corrections import merge_corrections, read_corrections
 from tagfleet.labels.diff import LabelChange, diff_labels, n_changed_tracks
@@ -76,7 +82,9 @@ def label_catalog(
     else:
         matches = _match_on_ray(tracks, taxonomy, own, tables, ray_config, advance)
     built = settle_labels(matches, tracks, taxonomy, config, corrections=stored_corrections(root), per_class=per_class)
-    labels = built.labels if axis is None else _one_axis_anew(before, built, axis, tracks)
+    if axis is not None and before is not None:
+        built = on_one_axis(before, built, axis, tracks)
+    labels = built.labels
     version = None
     if not dry_run:
         store_taxonomy(root, taxonomy)
@@ -179,48 +187,47 @@ def check_other_axes(root: Storage, before: pa.Table | None, taxonomy: Taxonomy,
         )
 
 
-def _one_axis_anew(before: pa.Table | None, built: LabelBuild, axis: str, tracks: pa.Table) -> pa.Table:
-    """The rows of `axis` as built, those of the other axes as before (of tracks that are still there)."""
-    assert before is not None
-    split_of_track = dict(zip(built.splits["track_id"].to_pylist(), built.splits["split"].to_pylist(), strict=True))
-    kept = before.filter(
-        pc.and_(pc.not_equal(before["axis"], axis), pc.is_in(before["track_id"], tracks["track_id"].combine_chunks()))
-    )
-    split = pa.array([split_of_track[track] for track in kept["track_id"].to_pylist()], pa.string())
-    version = pa.array([built.taxonomy.version] * kept.num_rows, pa.string())
-    kept = kept.set_column(LABELS.get_field_index("split"), LABELS.field("split"), split)
-    kept = kept.set_column(LABELS.get_field_index("taxonomy_version"), LABELS.field("taxonomy_version"), version)
-    anew = built.labels.filter(pc.equal(built.labels["axis"], axis))
-    order = [("track_id", "ascending"), ("axis", "ascending"), ("label", "ascending")]
-    return pa.concat_tables([kept, anew]).sort_by(order)
+@dataclass(frozen=True, kw_only=True)
+class MergedCorrections:
+    """What `merge_into_labels` made."""
+
+    new: pa.Table
+    """CORRECTIONS rows of this call."""
+    version: int | None
+    """Of the labels; None for a dry run, or when there are no labels yet."""
+    changes: list[LabelChange]
+    void: Sequence[str]
+    """Corrections, earlier ones too, that say nothing (any more)."""
+    taxonomy: Taxonomy
 
 
 def merge_into_labels(
-    root: Storage, rows: Iterable[RawRow], taxonomy: Taxonomy, config: LabelsConfig, *, dry_run: bool
-) -> tuple[pa.Table, int | None, list[LabelChange]]:
+    root: Storage, rows: Iterable[RawRow], config: LabelsConfig, *, dry_run: bool
+) -> MergedCorrections:
     """A person's corrections into the corrections table and, where there are labels, into those.
 
-    Returns the new corrections, the new version of the labels (None: dry run, or no labels yet) and what changed in
-    them. Raises CatalogError with every bad line; nothing is merged then.
+    They are checked against the taxonomy of the labels. Raises CatalogError with every bad line, and merges nothing
+    then.
     """
     tracks = Table(root, "catalog").read()
     corrections, labels = Table(root, "corrections"), Table(root, "labels")
     versions = corrections.latest(), labels.latest()
+    before = conform(labels.read(versions[1]), LABELS) if versions[1] != NO_TABLE else None
+    taxonomy = taxonomy_of(root, before) or current_taxonomy(root, config)
     new = read_corrections(rows, taxonomy, set(tracks["track_id"].to_pylist()), datetime.now(UTC))
     merged = merge_corrections(stored_corrections(root), new)
-    before = labels.read(versions[1]) if versions[1] != NO_TABLE else None
-    after = None
-    if before is not None and (made_by := taxonomy_of(root, before)):
-        after = correct_labels(conform(before, LABELS), merged, tracks, made_by, config)
-    changes = diff_labels(before, after, exclusive_axes(taxonomy)) if before is not None and after is not None else []
-    if dry_run:
-        return new, None, changes
-    corrections.replace(merged, note=f"{new.num_rows} merged", base_version=versions[0])
+    after: pa.Table | None = None
+    void: Sequence[str] = ()
+    if before is not None:
+        after, void = correct_labels(before, merged, tracks, taxonomy, config)
     version = None
-    if after is not None:
-        version = labels.replace(after, note="corrections merged", base_version=versions[1])
-        copy_report(root, versions[1], version)
-    return new, version, changes
+    if not dry_run:
+        corrections.replace(merged, note=f"{new.num_rows} merged", base_version=versions[0])
+        if after is not None:
+            version = labels.replace(after, note="corrections merged", base_version=versions[1])
+            copy_report(root, versions[1], version)
+    changes = [] if before is None or after is None else diff_labels(before, after, exclusive_axes(taxonomy))
+    return MergedCorrections(new=new, version=version, changes=changes, void=void, taxonomy=taxonomy)
 
 
 def exclusive_axes(taxonomy: Taxonomy) -> set[str]:

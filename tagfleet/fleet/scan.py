@@ -82,11 +82,12 @@ def find_by_id(tracks: pa.Table, listing: Sequence[ObjectInfo]) -> pa.Table:
     Where several are called so, the first by key; where none is, the uri stays what it was.
     """
     by_name: dict[str, str] = {}
-    for file in listing:
-        stem, dot, suffix = file.key.rpartition(".")
-        if dot and f".{suffix.lower()}" in SUFFIXES:
-            by_name.setdefault(stem, file.uri)
-            by_name.setdefault(stem.rpartition("/")[2], file.uri)
+    stems = [(file.key.rpartition("."), file.uri) for file in listing]
+    audio = [(stem, uri) for (stem, dot, suffix), uri in stems if dot and f".{suffix.lower()}" in SUFFIXES]
+    for stem, uri in audio:
+        by_name.setdefault(stem, uri)
+    for stem, uri in audio:
+        by_name.setdefault(stem.rpartition("/")[2], uri)
     pairs = zip(tracks["track_id"].to_pylist(), tracks["uri"].to_pylist(), strict=True)
     uris = [by_name.get(track_id, uri) for track_id, uri in pairs]
     index = tracks.schema.get_field_index("uri")

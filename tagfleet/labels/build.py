@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -46,11 +46,13 @@ def match_tracks(tracks: pa.Table, reader: TrackReader, taxonomy: Taxonomy) -> p
             assert axis.polarity
             score = score_of(words, axis.polarity)
             if score is not None:
-                told = ", ".join(f"{word.denied_by and '¬'}{word.words}" for word in words)
+                told = ", ".join(f"{word.denied_by and '¬'}{word.words}" for word in words[:MAX_TOLD])
                 add(track_id, axis.axis, None, "polarity", "scored", None, told, None, None, None, score, len(words))
     return pa.table(rows, schema=MATCHES)
 
 
+MAX_TOLD = 30
+"""Mood words that a score's evidence names."""
 _NONE = (None, None)  # no score
 
 
@@ -109,6 +111,9 @@ class LabelBuild:
     balance: Balance
     rare: Mapping[str, int]
     """`axis:label` left out because a side of the split has too few -> tracks it had."""
+    config: LabelsConfig
+    """What it was made with."""
+    per_class: int | None
     n_corrected: int
     """Corrections (a track and an axis each) that took part."""
     void_corrections: Sequence[str]
@@ -143,8 +148,9 @@ def settle_labels(
     per_class: at most so many tracks per label of an exclusive axis (by a stable hash), and per end of a score.
     """
     splits = assign_splits(tracks, group_by=config.group_by, group_column=config.group_column)
-    group_of = dict(zip(splits["track_id"].to_pylist(), splits["group"].to_pylist(), strict=True))
-    corrected = apply_corrections(corrections, taxonomy, set(group_of))
+    creator_of = _creators(tracks)
+    corrected = apply_corrections(corrections, taxonomy, set(creator_of))
+    n_unscored = {axis.axis: tracks.num_rows - _n_scored(matches, axis) for axis in taxonomy.axes if axis.polarity}
     matches = corrected.without_corrected(matches)
     parts: list[pa.Table] = []
     facts: dict[str, dict[str, Any]] = {}
@@ -156,7 +162,7 @@ def settle_labels(
         pairs: Counter[tuple[str, str]] = Counter()
         n_conflicting = 0
         if axis.polarity:
-            scores[axis.axis], stated = _ends(here, axis, group_of, tracks.num_rows, config, per_class)
+            scores[axis.axis], stated = _ends(here, axis, creator_of, n_unscored[axis.axis], config, per_class)
         elif axis.exclusive:
             stated, pairs, n_conflicting = _one_per_track(stated, config.conflicts)
             if per_class is not None:
@@ -171,7 +177,7 @@ def settle_labels(
         parts.append(stated)
     labels = _label_rows(pa.concat_tables([*parts, corrected.rows]), splits, taxonomy)
     labels, rare = without_rare(labels, taxonomy, config.min_per_side) if config.min_per_side else (labels, {})
-    counts = _counts(labels, taxonomy, group_of)
+    counts = count_labels(labels, taxonomy, creator_of)
     axes = {}
     for name, found in facts.items():
         n_labelled = _n_tracks(labels.filter(pc.equal(labels["axis"], name)))
@@ -185,6 +191,8 @@ def settle_labels(
         scores=scores,
         balance=balance_of(splits),
         rare=rare,
+        config=config,
+        per_class=per_class,
         n_corrected=corrected.n_applied,
         void_corrections=corrected.void,
     )
@@ -192,12 +200,33 @@ def settle_labels(
 
 def correct_labels(
     labels: pa.Table, corrections: pa.Table, tracks: pa.Table, taxonomy: Taxonomy, config: LabelsConfig
-) -> pa.Table:
-    """LABELS rows with corrections applied to them; everything else stays as it was built."""
+) -> tuple[pa.Table, Sequence[str]]:
+    """LABELS rows with corrections applied to them, and the corrections that say nothing.
+
+    Everything else stays as it was built, sides of the split too; only a track without rows gets its side now.
+    """
     splits = assign_splits(tracks, group_by=config.group_by, group_column=config.group_column)
     corrected = apply_corrections(corrections, taxonomy, set(splits["track_id"].to_pylist()))
+    known = labels["split"].combine_chunks().take(pc.index_in(splits["track_id"], labels["track_id"].combine_chunks()))
+    side = pc.coalesce(known, splits["split"])
+    splits = splits.set_column(splits.schema.get_field_index("split"), "split", side)
     kept = corrected.without_corrected(labels)
-    return _sorted(pa.concat_tables([kept, _label_rows(corrected.rows, splits, taxonomy)]))
+    return _sorted(pa.concat_tables([kept, _label_rows(corrected.rows, splits, taxonomy)])), corrected.void
+
+
+def on_one_axis(before: pa.Table, built: LabelBuild, axis: str, tracks: pa.Table) -> LabelBuild:
+    """The build with the rows of `axis` only, beside the other axes' rows as they were (of tracks still there)."""
+    kept = before.filter(
+        pc.and_(pc.not_equal(before["axis"], axis), pc.is_in(before["track_id"], tracks["track_id"].combine_chunks()))
+    )
+    splits = built.splits
+    side = splits["split"].take(pc.index_in(kept["track_id"], splits["track_id"].combine_chunks()))
+    version = pa.array([built.taxonomy.version] * kept.num_rows, pa.string())
+    columns = {"split": side, "taxonomy_version": version}
+    kept = pa.table([columns.get(name, kept[name]) for name in LABELS.names], schema=LABELS)
+    labels = _sorted(pa.concat_tables([kept, built.labels.filter(pc.equal(built.labels["axis"], axis))]))
+    counts = count_labels(labels, built.taxonomy, _creators(tracks))
+    return replace(built, labels=labels, counts=counts)
 
 
 def _sorted(labels: pa.Table) -> pa.Table:
@@ -238,8 +267,8 @@ def _at_most(rows: pa.Table, per_class: int) -> tuple[pa.Table, dict[str, int]]:
 def _ends(
     rows: pa.Table,
     axis: LabelSet,
-    group_of: Mapping[str, str],
-    n_tracks: int,
+    creator_of: Mapping[str, str],
+    n_unscored: int,
     config: LabelsConfig,
     per_class: int | None,
 ) -> tuple[ScoreReport, pa.Table]:
@@ -247,7 +276,7 @@ def _ends(
     rows = rows.filter(pc.equal(rows["verdict"], "scored"))
     names = ("track_id", "score", "n_words")
     scored = [
-        Scored(track_id=track_id, score=score, n_words=n, creator=group_of[track_id])
+        Scored(track_id=track_id, score=score, n_words=n, creator=creator_of[track_id])
         for track_id, score, n in zip(*(rows[name].to_pylist() for name in names), strict=True)
     ]
     ends = select_ends(
@@ -262,7 +291,7 @@ def _ends(
     rows = rows.set_column(MATCHES.get_field_index("label"), MATCHES.field("label"), labels)
     rows = rows.filter(pc.is_valid(rows["label"]))
     values = np.array([track.score for track in scored], dtype=np.float64)
-    return ScoreReport(scores=values, n_unscored=n_tracks - len(scored), ends=ends), rows
+    return ScoreReport(scores=values, n_unscored=n_unscored, ends=ends), rows
 
 
 def _label_rows(rows: pa.Table, splits: pa.Table, taxonomy: Taxonomy) -> pa.Table:
@@ -284,12 +313,26 @@ def _label_rows(rows: pa.Table, splits: pa.Table, taxonomy: Taxonomy) -> pa.Tabl
     return _sorted(conform(table, LABELS))
 
 
-def _counts(labels: pa.Table, taxonomy: Taxonomy, group_of: Mapping[str, str]) -> dict[tuple[str, str], dict[str, int]]:
+def _creators(tracks: pa.Table) -> dict[str, str]:
+    """Track -> creator, or the track itself where none is known."""
+    pairs = zip(tracks["track_id"].to_pylist(), tracks["creator_id"].to_pylist(), strict=True)
+    return {track: f"creator {creator}" if creator else f"track {track}" for track, creator in pairs}
+
+
+def _n_scored(matches: pa.Table, axis: LabelSet) -> int:
+    here = pc.and_(pc.equal(matches["axis"], axis.axis), pc.equal(matches["verdict"], "scored"))
+    return _n_tracks(matches.filter(here))
+
+
+def count_labels(
+    labels: pa.Table, taxonomy: Taxonomy, creator_of: Mapping[str, str]
+) -> dict[tuple[str, str], dict[str, int]]:
+    """Of every (axis, label): tracks, creators, and tracks per side of the split."""
     groups: dict[tuple[str, str], set[str]] = {}
     for track_id, axis, label in zip(
         *(labels[name].to_pylist() for name in ("track_id", "axis", "label")), strict=True
     ):
-        groups.setdefault((axis, label), set()).add(group_of[track_id])
+        groups.setdefault((axis, label), set()).add(creator_of[track_id])
     sides = counts_by_side(labels)
     nowhere = {"train": 0, "validation": 0, "test": 0}
     counts = {}

@@ -1,8 +1,8 @@
 """What a word of prose is said of: the music, or something else (a room, the weather, somebody, the making of it).
 
-Creators write about themselves, their gear and their audience: 暗い部屋で, 温かいコメント, 緊張しながら録音, ギターを習い始めて.
-A word counts as an aside when it describes one of the nouns below directly, or how something else is done. Music words
-(曲, 音, 旋律, 雰囲気, …) are not listed, nor are nouns that usually carry the mood of the music (朝, 夜, 海, 時間, シーン).
+Creators write about themselves, their gear and their audience: 暗い部屋で, 温かいコメント, 緊張しながら録音.
+A word counts as an aside when it describes one of the nouns below directly, or how something else is done. Music
+words (曲, 音, 旋律, …) are not listed, nor are nouns that usually carry the mood of the music (朝, 夜, 海, シーン).
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ The dictionaries are not part of tagfleet (they may be used for research and not
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -95,6 +96,7 @@ class PolarityTable:
 _TABLE_POS = {"形容詞": "形容詞", "形状詞": "名詞", "副詞": "副詞", "動詞": "動詞"}
 """UniDic's part of speech -> the tables'. Nouns are left out: 曲, ピアノ and 夏 have values there and are no moods."""
 
+_SIDE = re.compile("(?:ポジ|ネガ)[（(]")
 _SIGNS = {"p": 1.0, "n": -1.0}
 
 
@@ -125,7 +127,7 @@ def _lines(path: Path) -> Sequence[str]:
         raise ConfigError(f"cannot read {path}: {error.strerror}", hint="check --lexicon") from error
     for encoding in ("utf-8-sig", "cp932"):
         try:
-            return data.decode(encoding).replace("\r", "\n").split("\n")
+            return data.decode(encoding).replace("\r\n", "\n").replace("\r", "\n").split("\n")
         except UnicodeDecodeError:
             continue
     raise ConfigError(f"{path} is neither UTF-8 nor cp932 (Shift_JIS)", hint="check --lexicon")
@@ -144,7 +146,7 @@ def _pn_entry(fields: list[str]) -> tuple[str, str, str, float] | None:
 
 def _tohoku_entry(fields: list[str]) -> tuple[str, str, str, float] | None:
     first, second = (text.strip() for text in fields[:2])
-    if first.startswith(("ポジ", "ネガ")):
+    if _SIDE.match(first):
         return fold(second).replace(" ", ""), "", "", 1.0 if first.startswith("ポジ") else -1.0
     if not first or not second or len(second) > 8:
         return None

@@ -89,7 +89,7 @@ class Matcher:
         return held
 
     def _taken_back(self, claim: Claim, last: Mapping[tuple[str, str], Claim]) -> bool:
-        """ジャズと言われますが、ジャズではなく…: where a track has one label, prose may take back what it said before."""
+        """ジャズと言われますが、ジャズではなく: where a track has one label, prose may take back what it said."""
         return claim.source != "tag" and claim.axis in self._exclusive and last[claim[:2]].verdict == "denied"
 
     def _claims(self, prose: Prose, hits: list[Hit], source: str, position: int) -> list[Claim]:
@@ -98,8 +98,8 @@ class Matcher:
         for hit in kept:
             spans.setdefault(hit.phrase.axis, []).append(hit[1:])
         denials = {hit: denial(prose, hit.start, hit.end, spans[hit.phrase.axis]) for hit in kept}
-        # 壮大なオーケストラとは違い: what describes a thing that is not there is not there either. But in 明るいドラムレスの曲
-        # the denial belongs to its own word.
+        # 壮大なオーケストラとは違い: what describes a thing that is not there is not there either. But the denial in
+        # 明るいドラムレスの曲 belongs to its own word.
         absent = {hit.start: denied for hit, denied in denials.items() if denied and denied.start > hit.end}
         for hit, denied in denials.items():
             if denied is None:

@@ -82,6 +82,8 @@ class _Seen:
             number = self.number[key] = len(self.spellings)
             self.spellings.append(Counter())
             self.parts.append(parts)
+        elif parts and (not self.parts[number] or parts < self.parts[number]):
+            self.parts[number] = parts  # whatever comes first
         self.spellings[number][spelling] += 1
         self.tracks.append(track)
         self.terms.append(number)

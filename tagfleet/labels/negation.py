@@ -29,7 +29,7 @@ _NEGATORS = word_set("ない 無い ぬ ず まい 無し なし")
 _REMOVING = word_set("除く 省く 抜く 排する 外す 控える 削ぎ落とす 取り除く 取り払う 無くす 排除")
 _OTHER = word_set("違う 異なる")
 """X とは違い: not X."""
-_FILLERS = word_set(
+FILLERS = word_set(
     "てる でる たい っぽい ぽい らしい なんて が は も を に の で って など 等 とか なんか という さえ すら まで",
     "だ です ます れる られる せる させる",
     # verbs by lemma
@@ -42,6 +42,7 @@ _FILLERS = word_set(
     # adverbs
     "一切 全く 全然 余り 殆ど 特に 決して それ程 然程 そこ迄 まるで 何も 全て",
 )
+"""Words, by lemma or surface, that may stand between a phrase and its negator."""
 _AFTER_TE = word_set("居る 有る おる 御座る 来る 言う は も ない 無い")
 _DOUBLE = word_set("ば て は も で と だ 成る 行く 行ける 訳 事 居る られる 言う 言える に が")
 """Between two negators that make a statement: なくてはならない, ないわけではない, ないことはない."""
@@ -148,7 +149,7 @@ def _predicate(tokens: Sequence[Token], first: int) -> Denial | None:
             if any(after.lemma in _AFTER_TE | _OTHER or after.surface in {"は", *_ABSENT} for after in following[:1]):
                 continue
             return None
-        if token.pos_detail == "接続助詞" or not (token.lemma in _FILLERS or token.surface in _FILLERS):
+        if token.pos_detail == "接続助詞" or not (token.lemma in FILLERS or token.surface in FILLERS):
             return None
         if token.lemma == "過ぎる" and place > first and tokens[place - 1].pos == "助詞":
             return None  # に過ぎない: no more than

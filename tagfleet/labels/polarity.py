@@ -16,7 +16,7 @@ from typing import Literal, NamedTuple
 
 from tagfleet.labels.context import aside
 from tagfleet.labels.lexicon import MoodWord, PolarityTable
-from tagfleet.labels.negation import denial
+from tagfleet.labels.negation import FILLERS, denial
 from tagfleet.labels.phrases import Phrase, PhraseIndex, is_hiragana, resolve
 from tagfleet.labels.text import Prose
 
@@ -92,7 +92,9 @@ class MoodScorer:
         if not self._tables:
             return
         for token in prose.tokens:
-            if token.lemma in NO_MOOD or token.base in NO_MOOD or _covered(token.start, token.end, taken):
+            if token.lemma in NO_MOOD or (token.pos == "動詞" and token.pos_detail == "非自立可能"):
+                continue  # 〜ている, 〜になる say nothing of a mood
+            if token.lemma in FILLERS or _covered(token.start, token.end, taken):
                 continue
             if aside(prose, token.end):
                 continue
@@ -120,7 +122,7 @@ def score_of(words: Iterable[ScoredWord], dimension: Dimension = "valence") -> f
             weight = 1 / (1 + word.position)
             total += weight * value
             weights += weight
-    return total / weights if weights else None
+    return round(total / weights, 9) if weights else None  # equal words give equal scores, wherever they stand
 
 
 def _covered(start: int, end: int, spans: Sequence[tuple[int, int]]) -> bool:
@@ -169,16 +171,25 @@ MIN_SHARE_TRACKS = 3
 def select_ends(
     scored: Sequence[Scored], *, per_side: int, max_creator_share: float = 0.1, threshold: float | None = None
 ) -> Ends:
-    """The highest and the lowest `per_side` tracks by rank; with `threshold` only those at or beyond ± it.
+    """The highest and the lowest `per_side` tracks by rank; with `threshold` all those at or beyond ± it instead.
 
-    Never more than a third of all scored tracks per side, nor more than `max_creator_share` of a side by one creator.
+    By rank never more than a third of all scored tracks per side; in any case no more than `max_creator_share` of a
+    side by one creator.
     Among equal scores, more words come first, then a stable hash of the track id: the order of `scored` decides
     nothing. No score is on both sides.
     """
-    limit = min(per_side, len(scored) // 3) if threshold is None else per_side
-    quota = max(MIN_SHARE_TRACKS, int(limit * max_creator_share))
+    limit = min(per_side, len(scored) // 3) if threshold is None else len(scored)
 
     def walk(ranked: Sequence[Scored]) -> tuple[list[Scored], int]:
+        """The side, with a quota per creator that is a share of the side as it comes out."""
+        size = min(limit, len(ranked))
+        while True:
+            side, passed = fill(ranked, max(MIN_SHARE_TRACKS, int(size * max_creator_share)))
+            if len(side) >= size:
+                return side, passed
+            size = len(side)
+
+    def fill(ranked: Sequence[Scored], quota: int) -> tuple[list[Scored], int]:
         taken: Counter[str] = Counter()
         side: list[Scored] = []
         passed = 0

@@ -107,6 +107,14 @@ def revise(taxonomy: Taxonomy, change: TaxonomyChange) -> Taxonomy:
             f"the change was made for taxonomy {change.parent}, the current one is {taxonomy.version}",
             hint="review it against `tagfleet labels taxonomy` and set its `parent`",
         )
+    try:
+        return _revised(taxonomy, change)
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, p['loc']))}: {p['msg']}" for p in error.errors())
+        raise TaxonomyError(f"the change makes no valid label: {problems}", hint="ids are a-z, 0-9, _ and -") from error
+
+
+def _revised(taxonomy: Taxonomy, change: TaxonomyChange) -> Taxonomy:
     axes = {axis.axis: axis for axis in taxonomy.axes}
     became = dict(taxonomy.became)
     for split in change.split:
@@ -154,7 +162,9 @@ def _split(axis: LabelSet, split: Split, became: dict[str, str]) -> LabelSet:
         stop = tuple(text for text in inherited["stop"] if spelling_key(text) not in own)
         parts.append(Label(id=part.id, ja=part.ja, en=part.en, synonyms=part.phrases, **{**inherited, "stop": stop}))
     became[f"{axis.axis}:{old.id}"] = NO_LABEL
-    return _with(axis, [part for label in axis.labels for part in (parts if label is old else [label])], {})
+    return _with(
+        axis, [part for label in axis.labels for part in (parts if label is old else [label])], {old.id: old.parent}
+    )
 
 
 def _merge(axis: LabelSet, merge: Merge, became: dict[str, str]) -> LabelSet:

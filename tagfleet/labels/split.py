@@ -224,7 +224,8 @@ def check_splits(labels: pa.Table, taxonomy: Taxonomy) -> None:
 def without_rare(labels: pa.Table, taxonomy: Taxonomy, min_per_side: int) -> tuple[pa.Table, dict[str, int]]:
     """LABELS rows without labels that a side has fewer than `min_per_side` tracks of; and how many tracks each had.
 
-    An axis that comes from a score loses both ends together.
+    An axis that comes from a score loses both ends together. A person's corrections to such a label are left out too;
+    they stay in the corrections table.
     """
     counts = counts_by_side(labels)
     rare = {name for name, sides in counts.items() if name[1] != NO_LABEL and min(sides.values()) < min_per_side}

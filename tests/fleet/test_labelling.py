@@ -54,7 +54,7 @@ def root(any_root):
 
 def merged(root, text, **options):
     rows = read_table(f"track_id,axis,label,note\n{text}".encode(), COLUMNS[:3])
-    return merge_into_labels(root, rows, TAXONOMY, CONFIG, dry_run=False, **options)
+    return merge_into_labels(root, rows, CONFIG, dry_run=False, **options)
 
 
 def labels_of(root, track_id):
@@ -148,9 +148,9 @@ def test_one_axis_needs_labels_to_stand_beside(root):
 
 def test_corrections_win_now_and_after_a_rebuild(root):
     label_catalog(root, TAXONOMY, CONFIG)
-    new, version, changes = merged(root, "t001,genre,rock,聴いた\nt002,instrument,none,\n")
-    assert (new.num_rows, version) == (2, 1)
-    assert {(c.kind, c.old, c.new) for c in changes} >= {("moved", "ballad", "rock")}
+    made = merged(root, "t001,genre,rock,聴いた\nt002,instrument,none,\n")
+    assert (made.new.num_rows, made.version, made.void) == (2, 1, [])
+    assert {(c.kind, c.old, c.new) for c in made.changes} >= {("moved", "ballad", "rock")}
     assert ("genre", "rock", "correction") in labels_of(root, "t001")
     assert {rule for axis, _, rule in labels_of(root, "t002") if axis == "instrument"} == {"correction"}
     assert label_catalog(root, TAXONOMY, CONFIG).n_changed_tracks == 0
@@ -159,17 +159,35 @@ def test_corrections_win_now_and_after_a_rebuild(root):
 
 
 def test_corrections_may_come_before_labels(root):
-    _, version, _ = merged(root, "t001,genre,rock,\n")
-    assert version is None
+    assert merged(root, "t001,genre,rock,\n").version is None
     label_catalog(root, TAXONOMY, CONFIG)
     assert ("genre", "rock", "correction") in labels_of(root, "t001")
+
+
+def test_a_merge_keeps_every_track_on_its_side(root):
+    label_catalog(root, TAXONOMY, CONFIG)
+    moved = catalogue().to_pylist()
+    for row in moved:
+        row["creator_id"] = f"other {row['creator_id']}"
+    Table(root, "catalog").replace(tracks(*moved), note="")
+    merged(root, "t001,genre,rock,\n")
+    sides = {}
+    for row in Table(root, "labels").read().to_pylist():
+        sides.setdefault(row["track_id"], set()).add(row["split"])
+    assert all(len(of_track) == 1 for of_track in sides.values())
+
+
+def test_an_empty_build_keeps_the_taxonomy(root):
+    Table(root, "catalog").replace(tracks(("1", ["夏"])), note="")
+    label_catalog(root, TAXONOMY, CONFIG)
+    assert current_taxonomy(root, CONFIG) == TAXONOMY
 
 
 def test_a_dry_merge_writes_nothing(root):
     label_catalog(root, TAXONOMY, CONFIG)
     rows = read_table(b"track_id,axis,label,note\nt001,genre,rock,\n", COLUMNS[:3])
-    _, version, changes = merge_into_labels(root, rows, TAXONOMY, CONFIG, dry_run=True)
-    assert version is None and changes and stored_corrections(root) is None
+    made = merge_into_labels(root, rows, CONFIG, dry_run=True)
+    assert made.version is None and made.changes and stored_corrections(root) is None
     assert Table(root, "labels").version() == 0
 
 

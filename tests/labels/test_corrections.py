@@ -101,4 +101,6 @@ def test_corrections_follow_a_revised_taxonomy_and_say_when_they_cannot():
 def test_correcting_stored_labels_is_building_with_corrections():
     corrections = read("1,genre,pops,\n3,instrument,none,\n")
     plain = build_labels(TABLE, TAXONOMY, CONFIG, READER).labels
-    assert correct_labels(plain, corrections, TABLE, TAXONOMY, CONFIG).equals(built(corrections).labels)
+    corrected, void = correct_labels(plain, corrections, TABLE, TAXONOMY, CONFIG)
+    assert corrected.equals(built(corrections).labels)
+    assert void == []

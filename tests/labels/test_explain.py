@@ -50,16 +50,40 @@ def test_no_label_has_its_reason_too():
 
 
 def test_labels_that_are_left_out_or_out_of_date_are_told():
-    assert reasons(explained("3", stored=[], rare=["mood:bright"]), "mood") == [("rare", "bright")]
+    assert reasons(explained("3", stored=[], report={"rare": {"mood:bright": 1}}), "mood") == [("rare", "bright")]
     assert reasons(explained("3", stored=[]), "mood") == [("stale", "bright")]
     old = {"axis": "mood", "label": "dark", "rule": "name", "evidence": "暗い", "split": "train"}
     assert reasons(explained("3", stored=[old]), "mood") == [("stale", "bright"), ("stale", "dark")]
+    skipped = explained("1", stored=[], report={"config": {"conflicts": "skip"}})
+    assert reasons(skipped, "genre")[:2] == [("conflict", "ballad"), ("conflict", "rock")]
+    over = explained("1", stored=[], report={"axes": {"genre": {"n_over": {"ballad": 3}}}})
+    assert reasons(over, "genre")[:2] == [("over", "ballad"), ("lost", "rock")]
+
+
+def test_before_anything_was_built_the_words_are_explained():
+    explanation = explained("1", stored=None)
+    assert reasons(explanation, "genre")[:2] == [("said", "ballad"), ("lost", "rock")]
+    assert reasons(explanation, "polarity") == [("scored", None), ("planned", None)]
+
+
+def test_a_score_that_changed_since_is_out_of_date():
+    end = {"axis": "polarity", "label": "positive", "rule": "polarity", "evidence": "0.8: 明るい", "split": "train"}
+    assert reasons(explained("3", stored=[end]), "polarity") == [("scored", "positive")]
+    old = {**end, "evidence": "-0.1: 暗い"}
+    assert reasons(explained("3", stored=[old]), "polarity") == [("scored", "positive"), ("stale", "positive")]
+    few = explained("3", stored=[], report={"rare": {"polarity:positive": 1}})
+    assert reasons(few, "polarity") == [("scored", None), ("rare", None)]
 
 
 def test_a_persons_word_is_all_there_is_to_say():
-    said = {"axis": "genre", "label": "none", "rule": "correction", "evidence": "効果音", "split": "train"}
-    explanation = explained("1", stored=[said])
-    assert reasons(explanation, "genre") == [("corrected", "none")]
+    said = {"axis": "genre", "label": "none", "note": "効果音"}
+    assert reasons(explained("1", corrections=[said]), "genre") == [("corrected", "none")]
+
+
+def test_ten_thousand_tags_are_explained():
+    track = {"track_id": "1", "title": None, "tags": [f"ピアノ{n}" for n in range(10_000)], "description": "明るい"}
+    explanation = explain_track(track, TAXONOMY, READER, None)
+    assert len(list(explanation_lines(explanation, TAXONOMY, "ja"))) > 20_000
 
 
 @pytest.mark.parametrize(

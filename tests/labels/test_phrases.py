@@ -84,3 +84,21 @@ def test_five_thousand_phrases_are_found_like_one():
     index = PhraseIndex([*many, Phrase("genre", "rock", "name", "ロック")])
     prose = read_prose("ロックの曲、ことば4321号")
     assert [hit.phrase.label for hit in resolve(index.find(prose)).kept] == ["rock", "g4321"]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("エモくて", ["emotional"]),
+        ("エモさ", ["emotional"]),
+        ("エモかった", ["emotional"]),
+        ("チルくて", ["relaxed"]),
+        ("かっこよく", ["cool"]),
+        ("かっこよさ", ["cool"]),
+        ("カッコ良い", ["cool"]),
+        ("ロック 画面を彩る", ["rock"]),
+        ("ポップ・アップテンポな曲", ["pops"]),
+    ],
+)
+def test_forms_of_colloquial_words_and_stop_phrases_with_something_between(text, expected):
+    assert sorted({label for label, _ in found(text)}) == expected
