@@ -35,6 +35,7 @@ def mine(
     ] = False,
     limit: Annotated[int, typer.Option(help="Terms to show, 0 for all.", min=0)] = 50,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Write CSV that Excel opens rightly.")] = None,
     taxonomy: TaxonomyFile = None,
     as_json: Json = False,
 ) -> None:
@@ -84,7 +85,12 @@ def mine(
         )
         for term in shown
     ]
-    _emit_csv(columns, rows) if as_csv else emit_table(columns, rows)
+    if out is not None:
+        _write(out, f"\ufeff{_csv_text(columns, rows)}")
+    elif as_csv:
+        typer.echo(_csv_text(columns, rows), nl=False)
+    else:
+        emit_table(columns, rows)
     say(f"{len(shown)} of {len(terms)} terms" + (f" that are not covered, {n_all} in all" if uncovered else ""))
 
 
@@ -334,13 +340,15 @@ def _drops(drop: list[str], axis: str) -> TaxonomyChange:
     return TaxonomyChange(note="--drop", drop=tuple(steps))
 
 
-def _emit_csv(columns: tuple[str, ...], rows: list[tuple[Any, ...]]) -> None:
+def _csv_text(columns: tuple[str, ...], rows: list[tuple[Any, ...]]) -> str:
     import csv
-    import sys
+    import io
 
-    writer = csv.writer(sys.stdout, lineterminator="\n")
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
     writer.writerows([_cell(value) for value in row] for row in rows)
+    return text.getvalue()
 
 
 def _cell(value: object) -> str:

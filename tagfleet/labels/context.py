@@ -35,7 +35,7 @@ MAX_NOUNS = 6
 """Nouns of a compound that are looked at."""
 _ACTS = word_set(
     "悩む 暮らす 遣る 遊ぶ 学ぶ 勉強 待つ 見守る 降る 働く 練習 習う 試す 挑戦 更新 投稿 公開 頑張る 収録 録音",
-    "編集 怒る 叱る 眠る 寝る 起きる 食べる 話す 喋る 答える",
+    "編集 唸る 怒る 叱る 眠る 寝る 起きる 食べる 話す 喋る 答える",
 )
 _LEARNT = word_set("練習 習う 始める 買う 購入 手放す 触る 独学 教える 学ぶ 修理 処分")
 _UNTIL = word_set("まで 頃 ころ ごろ 前 うち 内")
@@ -88,7 +88,7 @@ def _manner(tokens: Sequence[Token], first: int) -> int | None:
     """The last token of what happens so: 緊張|し|ながら, 暗く|なる|まで, 悲しい|こと|に, ギター|を|習い, 寂し|がり."""
     ahead = tokens[first : first + 3]
     lemmas = [token.lemma for token in ahead]
-    if lemmas[0] == "がる":
+    if lemmas[0] in ("がる", "みたい"):
         return first
     if len(ahead) > 1:
         if lemmas[0] == "事" and ahead[1].surface == "に":
@@ -96,6 +96,8 @@ def _manner(tokens: Sequence[Token], first: int) -> int | None:
         if lemmas[0] == "成る" and (ahead[1].surface in _UNTIL or lemmas[1] in _UNTIL):
             return first + 1
         if lemmas[0] == "為る" and ahead[1].surface in ("ながら", "つつ"):
+            return first + 1
+        if ahead[0].surface == "の" and ahead[1].surface == "よう":
             return first + 1
         if ahead[0].surface == "を" and lemmas[1] in _LEARNT:
             return first + 1

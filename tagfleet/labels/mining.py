@@ -22,12 +22,14 @@ from tagfleet.labels.matching import Matcher
 from tagfleet.labels.phrases import PhraseIndex, phrases_of
 from tagfleet.labels.reading import TrackReader
 from tagfleet.labels.taxonomy import Taxonomy, spelling_key
-from tagfleet.labels.text import Token, fold, match_key, read_prose, tokenize, word_set
+from tagfleet.labels.text import Prose, Token, match_key, read_prose, word_set
 
 SOURCES = ("all", "tags", "description")
 MAX_NOUNS = 4
 MAX_ENGLISH = 3
 N_NEAR = 3
+MAX_TAG = 64
+"""Characters of a tag whose terms are remembered."""
 MIN_TOGETHER = 3
 """Tracks with both, below which PMI says nothing."""
 N_EXAMPLES = 3
@@ -110,13 +112,13 @@ def mine_terms(
     for n, (tags, description) in enumerate(zip(*columns, strict=True)):
         if source != "description":
             for tag in tags or ():
-                for key, spelling, parts in _tag_terms(tag):
+                for key, spelling, parts in _tag_terms(tag) if len(tag) <= MAX_TAG else _terms_of_tag(tag):
                     seen.add(n, key, spelling, parts)
         claims = reader.read(tags or (), "").claims
         if description:
             prose = read_prose(description)
             claims = [*claims, *reader.matcher.read_description(prose, len(tags or ()))]
-            for key, spelling, parts in _prose_terms(prose.tokens) if source != "tags" else ():
+            for key, spelling, parts in _prose_terms(prose) if source != "tags" else ():
                 seen.add(n, key, spelling, parts)
         for claim in reader.matcher.held(claims):
             label_tracks.append(n)
@@ -150,29 +152,37 @@ def mine_terms(
     return terms
 
 
+_Terms = Iterator[tuple[str, str, tuple[str, ...]]]
+"""(key, spelling as typed, keys of the tokens; none for a whole tag)."""
+
+
 @lru_cache(maxsize=65536)
 def _tag_terms(tag: str) -> tuple[tuple[str, str, tuple[str, ...]], ...]:
-    folded = fold(tag)
-    whole = match_key(folded)
-    if not whole:
-        return ()
-    inner = ((key, spelling, parts) for key, spelling, parts in _prose_terms(tokenize(folded)) if key != whole)
-    return ((whole, folded, ()), *dict.fromkeys(inner))
+    return tuple(_terms_of_tag(tag))
 
 
-def _prose_terms(tokens: Sequence[Token]) -> Iterator[tuple[str, str, tuple[str, ...]]]:
-    """(key, spelling, keys of the tokens) of every term, in order; repeated ones too."""
+def _terms_of_tag(tag: str) -> _Terms:
+    """The tag, and each term in it once."""
+    prose = read_prose(tag)
+    whole = match_key(prose.folded.text)
+    if whole:
+        yield whole, tag.strip(), ()
+        yield from dict.fromkeys(term for term in _prose_terms(prose) if term[0] != whole)
+
+
+def _prose_terms(prose: Prose) -> _Terms:
+    """Every term of a text, in order; repeated ones too."""
     run: list[Token] = []
-    for token in _whole_english(tokens):
+    for token in _whole_english(prose.tokens):
         if run and (token.start - run[-1].end > 1 or not _joins(run, token)):
-            yield from _run_terms(run)
+            yield from _run_terms(run, prose)
             run = []
         if _is_noun(token) or (run and token.pos == "接尾辞"):
             run.append(token)
         elif token.pos in _SINGLES or (token.pos == "動詞" and token.pos_detail == "一般"):
             base = _key(token.base)
             yield base, token.base, (base,)
-    yield from _run_terms(run)
+    yield from _run_terms(run, prose)
 
 
 def _whole_english(tokens: Sequence[Token]) -> Iterator[Token]:
@@ -216,12 +226,11 @@ def _is_english(token: Token) -> bool:
     return _ENGLISH.fullmatch(token.surface) is not None
 
 
-def _run_terms(run: Sequence[Token]) -> Iterator[tuple[str, str, tuple[str, ...]]]:
+def _run_terms(run: Sequence[Token], prose: Prose) -> _Terms:
     if not run:
         return
     english = _is_english(run[0])
     longest = MAX_ENGLISH if english else MAX_NOUNS
-    between = " " if english else ""
     keys = [_key(token.surface) for token in run]
     for first in range(len(run)):
         if run[first].pos == "接尾辞" or (english and run[first].surface in _ENGLISH_STOP):
@@ -231,7 +240,7 @@ def _run_terms(run: Sequence[Token]) -> Iterator[tuple[str, str, tuple[str, ...]
                 continue
             key = "".join(keys[first:last])
             if len(key) > 1 or not key.isascii():
-                yield key, between.join(token.surface for token in run[first:last]), tuple(keys[first:last])
+                yield key, prose.words(run[first].start, run[last - 1].end), tuple(keys[first:last])
 
 
 @lru_cache(maxsize=65536)

@@ -140,6 +140,8 @@ def _predicate(tokens: Sequence[Token], first: int) -> Denial | None:
             if place == first and token.lemma == "無し":
                 return Denial(token.start, token.end)
             return None if _doubled(tokens, place) else Denial(token.start, token.end)
+        if token.surface == "より" and token.pos == "助詞":
+            return Denial(token.start, token.end)  # 元気というよりは, ロックよりも
         if token.lemma in _OTHER and any(before.surface == "と" for before in tokens[first:place]):
             return Denial(token.start, token.end)
         if token.lemma in _REMOVING and place > first and tokens[place - 1].surface == "を":

@@ -12,6 +12,8 @@ from tagfleet.labels.polarity import MoodScorer, ScoredWord
 from tagfleet.labels.taxonomy import Taxonomy
 from tagfleet.labels.text import Prose, read_prose
 
+MAX_TAG = 64
+"""Characters of a tag whose reading is kept."""
 TAGS_IN_MEMORY = 65536
 """Distinct tags whose reading is kept: creators use the same few thousand over and over."""
 
@@ -39,7 +41,7 @@ class TrackReader:
         claims: list[Claim] = []
         words: list[ScoredWord] = []
         for position, tag in enumerate(tags):
-            said = self._tag(tag)
+            said = self._tag(tag) if len(tag) <= MAX_TAG else self._read_tag(tag)
             if position:
                 claims.extend(claim._replace(position=position) for claim in said.claims)
                 words.extend(word._replace(position=position) for word in said.words)

@@ -179,8 +179,8 @@ def _merge(axis: LabelSet, merge: Merge, became: dict[str, str]) -> LabelSet:
         raise TaxonomyError(f"merge into the new label {axis.axis}:{merge.into} needs `ja` and `en`")
     else:
         named = {"id": merge.into, "ja": merge.ja, "en": merge.en}
-    if len(merged) < 2 and merge.into in existing:
-        raise TaxonomyError(f"merge into {axis.axis}:{merge.into} names no other label")
+    if len(merged) < 2:
+        raise TaxonomyError(f"merge into {axis.axis}:{merge.into} names one label", hint="use rename for a new name")
     gone = {label.id for label in merged}
     spellings = [text for label in merged for text, _ in label.spellings]
     own = {spelling_key(text) for text in (*named.values(), *spellings)}

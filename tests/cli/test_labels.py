@@ -162,12 +162,37 @@ def test_a_change_file_revises_the_taxonomy(imported, run):
 def test_mining_has_tables_csv_and_json(imported, run):
     out, _ = run("labels", "mine", "--csv", "--min-tracks", "1", "--source", "tags")
     rows = list(csv.DictReader(io.StringIO(out)))
-    assert {row["phrase"] for row in rows} >= {"効果音", "作業用bgm"}
+    assert {row["phrase"] for row in rows} >= {"効果音", "作業用BGM"}
+    run("labels", "mine", "-o", "terms.csv", "--min-tracks", "1")
+    assert (imported / "terms.csv").read_bytes().startswith(b"\xef\xbb\xbfphrase,")
     terms = as_json(run, "labels", "mine", "--min-tracks", "1", "--uncovered", "--limit", "0")
     assert "効果音" in {term["phrase"] for term in terms}
     assert all(term["covered"] != "yes" for term in terms)
     _, err = run("labels", "mine", "--source", "title", code=2)
     assert "one of all, tags, description" in err
+
+
+def test_no_cell_is_a_formula_to_a_spreadsheet(library, run):
+    (library / "c.csv").write_text("track_id,tags\n1,=HYPERLINK(1)|@SUM(A1)|＝1+1\n", encoding="utf-8")
+    run("catalog", "import", "c.csv")
+    out, _ = run("labels", "mine", "--csv", "--min-tracks", "1")
+    assert not any(row["phrase"][0] in "=@+-" for row in csv.DictReader(io.StringIO(out)))
+
+
+def test_files_that_cannot_be_written_or_read_are_errors_not_bugs(imported, run):
+    _, err = run("labels", "taxonomy", "-o", "no/such/folder.toml", code=2)
+    assert "cannot write no/such/folder.toml" in err
+    (imported / "open.csv").write_text('track_id,axis,label,"no' + "t" * 200_000, encoding="utf-8")
+    _, err = run("labels", "merge", "open.csv", code=1)
+    assert "is a quote not closed" in err
+    out = imported / "dry.svg"
+    run("labels", "build", "all", "-n", "--histogram", str(out))
+    assert not out.exists()
+    (imported / "bad.toml").write_text(
+        '[[merge]]\naxis = "genre"\nlabels = ["rock", "punk"]\ninto = "R R"\nja = "x"\nen = "y"\n'
+    )
+    _, err = run("labels", "build", "all", "--change", "bad.toml", code=1)
+    assert "the change makes no valid label" in err
 
 
 def test_the_histogram_and_the_lexicons_are_files(imported, run):

@@ -100,7 +100,7 @@ def test_an_axis_may_become_one_of_several_labels():
         ({"drop": [{"axis": "genre", "label": "x"}]}, "no label 'x' on axis genre"),
         ({"drop": [{"axis": "polarity", "label": "positive"}]}, "made of a score"),
         ({"merge": [{"axis": "genre", "labels": ["rock"], "into": "new"}]}, "needs `ja` and `en`"),
-        ({"merge": [{"axis": "genre", "labels": ["rock"], "into": "rock"}]}, "names no other label"),
+        ({"merge": [{"axis": "genre", "labels": ["rock"], "into": "rock"}]}, "names one label"),
         ({"rename": [{"axis": "genre", "label": "rock", "id": "pops"}]}, "there is such a label"),
         ({"rename": [{"axis": "genre", "label": "rock", "ja": "バラード"}]}, "means"),
         ({"make_multi": [{"axis": "mood"}]}, "changes nothing"),
