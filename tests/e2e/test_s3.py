@@ -11,7 +11,7 @@ import pytest
 
 from tagfleet.cli.main import exit_code
 from tagfleet.demo.catalog import write_demo
-from tagfleet.demo.plan import plan_demo
+from tagfleet.demo.plan import TAXONOMY_FILE, plan_demo
 from tests.signals import encode, music
 
 N_TRACKS = 40
@@ -55,7 +55,7 @@ def test_catalogue_model_data_and_commit_live_in_the_bucket(
     imported = run(capsys, *at, "catalog", "import", str(catalog), "--audio-root", audio)
     assert imported["added"] == N_TRACKS
     assert run(capsys, *at, "catalog", "stats")["n_without_audio"] == 0
-    run(capsys, *at, "labels", "build")
+    run(capsys, *at, "labels", "build", "all", "--taxonomy", str(TAXONOMY_FILE))
     trained = run(capsys, *at, "train", *FAST, "--run-id", "t1")
     assert {m["axis"] for m in trained["metrics"]} == {"genre", "instrument", "mood"}
 
@@ -89,6 +89,7 @@ def test_catalogue_model_data_and_commit_live_in_the_bucket(
     for part in (
         "catalog/_delta_log",
         "labels/_delta_log",
+        "reports/labels-0",
         "predictions/_delta_log",
         "models/tagger/1",
         "runs/t1",
