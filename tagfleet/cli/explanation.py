@@ -28,7 +28,7 @@ _TEXTS = {
         "over": "not {label}: {evidence!r} in {where}, but the label has as many tracks as --per-class allows",
         "planned": "nothing was built yet: whether this is at an end of the ranking is not known",
         "corrected": "{label}: a person said so{detail}",
-        "scored": "score {detail} words",
+        "scored": "score {detail} from {n_words} words",
         "between": "no label: neither among the highest nor the lowest scores, or its creator has enough tracks there",
         "unscored": "no label: no mood word in tags or description",
         "rare": "not {label}: {evidence!r} in {where}, but too few tracks have it on a side of the split",
@@ -51,7 +51,7 @@ _TEXTS = {
         "over": "{label}ではない: {where}に「{evidence}」があるが、このラベルの曲は --per-class の数に達している",
         "planned": "まだラベルを作っていないので、得点の順位は分からない",
         "corrected": "{label}: 人による修正{detail}",
-        "scored": "得点 {detail}語",
+        "scored": "得点 {detail}({n_words}語)",
         "between": "ラベルなし: 得点が上位にも下位にも入らない(または同じ制作者の曲がすでに十分ある)",
         "unscored": "ラベルなし: タグにも説明にも気分を表す語がない",
         "rare": "{label}ではない: {where}に「{evidence}」があるが、分割のどこかで曲が少なすぎる",
@@ -111,7 +111,9 @@ def _sentence(reason: Reason, axis: str, names: dict[tuple[str, str], str], text
     claim = reason.claim
     if claim is None:
         detail = f" ({reason.detail})" if reason.kind == "corrected" and reason.detail else reason.detail
-        return texts["rare_end" if reason.kind == "rare" else reason.kind].format(label=label, detail=detail)
+        return texts["rare_end" if reason.kind == "rare" else reason.kind].format(
+            label=label, detail=detail, n_words=reason.n_words
+        )
     n = claim.position + 1 if claim.source == "tag" else claim.start + 1
     return texts[reason.kind].format(
         label=label,

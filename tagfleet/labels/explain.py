@@ -37,6 +37,8 @@ class Reason:
     label: str | None = None
     claim: Claim | None = None
     detail: str = ""
+    n_words: int = 0
+    """Of a score."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,7 +122,7 @@ def _score_reasons(
     label = rows[0]["label"] if rows else None
     if score is None:
         return [Reason(kind="stale", label=label)] if rows else [Reason(kind="unscored")]
-    reasons = [Reason(kind="scored", label=label, detail=f"{score:+.3f} ({len(words)})")]
+    reasons = [Reason(kind="scored", label=label, detail=f"{score:+.3f}", n_words=len(words))]
     if rows is None:
         reasons.append(Reason(kind="planned"))
     elif rows:

@@ -108,7 +108,7 @@ class Matcher:
         claims = []
         for hit, denied in denials.items():
             verdict: Verdict = "denied" if denied else "stated"
-            because = prose.words(denied.start, denied.end) if denied else ""
+            because = denied.told(prose, hit.start, hit.end) if denied else ""
             if not denied and (other := aside(prose, hit.end)):
                 verdict, because = "stopped", prose.words(hit.start, other.end)
             claims.append(_claim(prose, hit, source, position, verdict, because))

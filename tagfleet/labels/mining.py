@@ -74,7 +74,7 @@ class _Seen:
     number: dict[str, int] = field(default_factory=dict)
     spellings: list[Counter[str]] = field(default_factory=list)
     parts: list[tuple[str, ...]] = field(default_factory=list)
-    """Keys of the tokens of a run; empty for a whole tag."""
+    """Keys of its tokens."""
     tracks: array[int] = field(default_factory=lambda: array("q"))
     terms: array[int] = field(default_factory=lambda: array("q"))
 
@@ -153,7 +153,7 @@ def mine_terms(
 
 
 _Terms = Iterator[tuple[str, str, tuple[str, ...]]]
-"""(key, spelling as typed, keys of the tokens; none for a whole tag)."""
+"""(key, spelling as typed, keys of the tokens)."""
 
 
 @lru_cache(maxsize=65536)
@@ -166,7 +166,7 @@ def _terms_of_tag(tag: str) -> _Terms:
     prose = read_prose(tag)
     whole = match_key(prose.folded.text)
     if whole:
-        yield whole, tag.strip(), ()
+        yield whole, tag.strip(), tuple(key for token in prose.tokens if (key := _key(token.surface)))
         yield from dict.fromkeys(term for term in _prose_terms(prose) if term[0] != whole)
 
 

@@ -20,6 +20,10 @@ class Denial(NamedTuple):
     start: int
     end: int
 
+    def told(self, prose: Prose, start: int, end: int) -> str:
+        """What a person reads as the denial of [start, end): from the phrase to the negator, はありません and not ん."""
+        return prose.words(self.start, start) if self.start < start else prose.words(end, self.end)
+
 
 _SUFFIXES = word_set("なし 無し ナシ 無 抜き ぬき ヌキ レス less ゼロ 不使用 未使用 不在 不要 オフ off")
 _ABSENT = word_set("皆無 無縁 不要 不在 ゼロ")

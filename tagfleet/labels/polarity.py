@@ -80,7 +80,7 @@ class MoodScorer:
                     words=prose.folded.original[begin:stop],
                     valence=sign * valence,
                     arousal=None if arousal is None else sign * arousal,
-                    denied_by=prose.words(denied.start, denied.end) if denied else "",
+                    denied_by=denied.told(prose, start, end) if denied else "",
                     lexicon=lexicon,
                 )
             )
