@@ -21,7 +21,7 @@ class Denial(NamedTuple):
     end: int
 
     def told(self, prose: Prose, start: int, end: int) -> str:
-        """What a person reads as the denial of [start, end): from the phrase to the negator, はありません and not ん."""
+        """The denial of [start, end) for a person: from the phrase to the negator, はありません and not ん."""
         return prose.words(self.start, start) if self.start < start else prose.words(end, self.end)
 
 
