@@ -101,8 +101,8 @@ class Matcher:
         # 壮大なオーケストラとは違い: what describes a thing that is not there is not there either. But the denial in
         # 明るいドラムレスの曲 belongs to its own word.
         absent = {hit.start: denied for hit, denied in denials.items() if denied and denied.start > hit.end}
-        for hit, denied in denials.items():
-            if denied is None:
+        for hit in kept:
+            if denials[hit] is None:
                 behind = hit.end + (prose.folded.text[hit.end : hit.end + 1] in ("な", "の"))
                 denials[hit] = absent.get(behind)
         claims = []

@@ -116,7 +116,7 @@ def _following(
     inside = tokens[first - 1] if first and tokens[first - 1].end > end else None
     if inside is not None:  # the phrase is a part of an unknown word: drumless
         return Denial(end, inside.end) if prose.folded.text[end : inside.end] in _SUFFIXES else None
-    if "".join(token.surface for token in tokens[first : first + 1]) == ":" and first + 1 < len(tokens):
+    if first + 1 < len(tokens) and tokens[first].surface == ":":
         value = tokens[first + 1]
         return Denial(value.start, value.end) if value.surface in _VALUES else None
     for n in (1, 2):  # 不使用 is two tokens
@@ -141,8 +141,6 @@ def _predicate(tokens: Sequence[Token], first: int) -> Denial | None:
     for place in range(first, min(first + MAX_GAP, len(tokens))):
         token = tokens[place]
         if _is_negator(token):
-            if place == first and token.lemma == "無し":
-                return Denial(token.start, token.end)
             return None if _doubled(tokens, place) else Denial(token.start, token.end)
         if token.surface == "より" and token.pos == "助詞":
             return Denial(token.start, token.end)  # 元気というよりは, ロックよりも
@@ -151,8 +149,7 @@ def _predicate(tokens: Sequence[Token], first: int) -> Denial | None:
         if token.lemma in _REMOVING and place > first and tokens[place - 1].surface == "を":
             return Denial(token.start, token.end)
         if token.surface in ("て", "と") and token.pos == "助詞":
-            following = tokens[place + 1 : place + 3]
-            if any(after.lemma in _AFTER_TE | _OTHER or after.surface in {"は", *_ABSENT} for after in following[:1]):
+            if place + 1 < len(tokens) and _goes_on(tokens[place + 1]):
                 continue
             return None
         if token.pos_detail == "接続助詞" or not (token.lemma in FILLERS or token.surface in FILLERS):
@@ -160,6 +157,11 @@ def _predicate(tokens: Sequence[Token], first: int) -> Denial | None:
         if token.lemma == "過ぎる" and place > first and tokens[place - 1].pos == "助詞":
             return None  # に過ぎない: no more than
     return None
+
+
+def _goes_on(token: Token) -> bool:
+    """Whether て or と before this token belongs to the predicate: 使って|いない, 無縁 in と|無縁, と|は|違い."""
+    return token.lemma in _AFTER_TE | _OTHER or token.surface == "は" or token.surface in _ABSENT
 
 
 def _is_negator(token: Token) -> bool:

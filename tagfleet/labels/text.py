@@ -56,9 +56,7 @@ _NO_WORD = re.compile(
 )
 """Controls, invisible marks and surrogates: white space to the tokenizer."""
 MAX_CLAUSE = 512
-"""Characters that the tokenizer is given at once: its memory grows with the length of a sentence."""
-_KANA_RUN = re.compile("[ァ-ヿ]{48}|[ぁ-ゟ]{48}")
-"""Its time grows with the square of a run of one kana; no word is as long as this."""
+"""Characters that the tokenizer is given at once: its time grows with the square of a run of kana."""
 
 
 def fold(text: str) -> str:
@@ -202,14 +200,13 @@ def tokenize(folded: str) -> list[Token]:
 
 def _pieces(text: str) -> Iterator[tuple[int, str]]:
     """Runs of whole clauses of up to MAX_CLAUSE characters, with their places; longer clauses and runs are cut."""
-    if len(text) <= MAX_CLAUSE and not _KANA_RUN.search(text):
+    if len(text) <= MAX_CLAUSE:
         yield 0, text
         return
     ends = [clause.end() for clause in _CLAUSE.finditer(text)]
     start = 0
     while start < len(text):
-        run = _KANA_RUN.search(text, start, start + MAX_CLAUSE)
-        limit = run.end() if run else start + MAX_CLAUSE
+        limit = start + MAX_CLAUSE
         clause = bisect_left(ends, limit + 1) - 1
         end = ends[clause] if clause >= 0 else 0
         if end <= start:
