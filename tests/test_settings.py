@@ -64,3 +64,12 @@ def test_nonsense_is_refused_in_one_sentence(load, text, said):
 def test_a_relative_root_in_a_file_is_relative_to_the_file(load, tmp_path):
     assert load(text="root = 'store'").settings.root == str(tmp_path / "store")
     assert load(text="root = 's3://b/プレ'").settings.root == "s3://b/プレ"
+
+
+def test_files_that_settings_name_lie_beside_the_settings(tmp_path):
+    (tmp_path / "conf").mkdir()
+    file = tmp_path / "conf" / "t.toml"
+    file.write_text('[labels]\ntaxonomy = "own.toml"\nlexicons = ["pn.dic", "/abs/x.dic"]\n')
+    labels = load_settings(file=file, environ={}, folder=tmp_path).settings.labels
+    assert labels.taxonomy == str(tmp_path / "conf" / "own.toml")
+    assert labels.lexicons == (str(tmp_path / "conf" / "pn.dic"), "/abs/x.dic")

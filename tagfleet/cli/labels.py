@@ -154,8 +154,8 @@ def build(
         words = revise(words, load_change(change))
     if drop:
         words = revise(words, _drops(drop, axis))
-    if histogram is not None and not any(found.polarity for found in words.axes):
-        raise UsageError("no axis of the taxonomy comes from a score: there is no histogram", hint="drop --histogram")
+    if histogram is not None and not any(found.polarity and axis in ("all", found.axis) for found in words.axes):
+        raise UsageError("no axis that is made comes from a score: there is no histogram", hint="drop --histogram")
     with progress("Reading texts", None, quiet=session.quiet) as advance:
         made = label_catalog(
             session.root,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,8 @@ def _latest_taxonomy_version(root: Storage) -> str | None:
     table = Table(root, "labels")
     if not table.exists():
         return None
-    found: str | None = stored_report(root).get("taxonomy")
+    versions = pc.unique(table.read(columns=["taxonomy_version"])["taxonomy_version"]).to_pylist()
+    found: str | None = versions[0] if versions else stored_report(root).get("taxonomy")
     return found
 
 
@@ -89,9 +91,17 @@ def report_key(version: int, name: str) -> str:
     return f"reports/labels-{version}/{name}"
 
 
-def store_report(root: Storage, version: int, built: LabelBuild) -> None:
-    """What was counted while labels were made, and a histogram of each score, for later readers."""
-    root.write(report_key(version, "report.json"), json.dumps(report_of(built), ensure_ascii=False, indent=2).encode())
+def store_report(root: Storage, version: int, built: LabelBuild, earlier: Mapping[str, Any]) -> None:
+    """What was counted while labels were made, and a histogram of each score, for later readers.
+
+    earlier: the report on the version before, for what this build did not make anew.
+    """
+    report = report_of(built)
+    for part in ("axes", "scores"):
+        report[part] = {**earlier.get(part, {}), **report[part]}
+    kept = {name: n for name, n in earlier.get("rare", {}).items() if name.split(":")[0] not in built.axes}
+    report["rare"] = {**kept, **report["rare"]}
+    root.write(report_key(version, "report.json"), json.dumps(report, ensure_ascii=False, indent=2).encode())
     for axis in built.scores:
         root.write(report_key(version, f"{axis}.svg"), histogram_of(built, axis).encode())
 

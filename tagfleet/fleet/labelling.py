@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 
@@ -19,6 +18,7 @@ from tagfleet.fleet.label_store import (
     store_report,
     store_taxonomy,
     stored_corrections,
+    stored_report,
     stored_taxonomy,
 )
 from tagfleet.fleet.resources import RayConfig
@@ -28,7 +28,7 @@ from tagfleet.labels.corrections import merge_corrections, read_corrections
 from tagfleet.labels.diff import LabelChange, diff_labels, n_changed_tracks
 from tagfleet.labels.lexicon import MoodWord, PolarityTable, load_lexicons
 from tagfleet.labels.reading import TrackReader
-from tagfleet.labels.taxonomy import Taxonomy, parse_taxonomy
+from tagfleet.labels.taxonomy import Taxonomy
 from tagfleet.schemas import LABELS, MATCHES, conform
 from tagfleet.store.objects import Storage
 from tagfleet.store.tables import NO_TABLE, Table
@@ -78,18 +78,19 @@ def label_catalog(
     tracks = Table(root, "catalog").read()
     own, tables = load_lexicons(map(Path, config.lexicons))
     if ray_config is None:
-        matches = _match_here(tracks, taxonomy, own, tables, advance)
+        matches = _match_here(tracks, MatchingStage(taxonomy, own, tables), advance)
     else:
-        matches = _match_on_ray(tracks, taxonomy, own, tables, ray_config, advance)
+        matches = _match_on_ray(tracks, (taxonomy, own, tables), ray_config, advance)
     built = settle_labels(matches, tracks, taxonomy, config, corrections=stored_corrections(root), per_class=per_class)
     if axis is not None and before is not None:
         built = on_one_axis(before, built, axis, tracks)
     labels = built.labels
+    earlier = {} if axis is None else stored_report(root)
     version = None
     if not dry_run:
         store_taxonomy(root, taxonomy)
         version = table.replace(labels, note=f"taxonomy {taxonomy.version}", base_version=base_version)
-        store_report(root, version, built)
+        store_report(root, version, built, earlier)
     return LabelledCatalog(
         build=built,
         version=version,
@@ -100,17 +101,10 @@ def label_catalog(
     )
 
 
-def _match_here(
-    tracks: pa.Table,
-    taxonomy: Taxonomy,
-    own: tuple[MoodWord, ...],
-    tables: tuple[PolarityTable, ...],
-    advance: Callable[[int, int], None],
-) -> pa.Table:
-    reader = TrackReader(taxonomy, own, tables)
+def _match_here(tracks: pa.Table, stage: MatchingStage, advance: Callable[[int, int], None]) -> pa.Table:
     parts = [MATCHES.empty_table()]
     for block in _blocks(tracks):
-        parts.append(match_tracks(block, reader, taxonomy))
+        parts.append(stage(block))
         advance(min(tracks.num_rows, BLOCK_TRACKS * (len(parts) - 1)), 0)
     return pa.concat_tables(parts)
 
@@ -122,13 +116,11 @@ def _blocks(tracks: pa.Table) -> Iterator[pa.Table]:
 
 
 class MatchingStage:
-    """A Ray Data stage from TRACKS to MATCHES rows; holds the phrases and lexicons of one worker."""
+    """From TRACKS to MATCHES rows, in this process or in Ray's; holds the phrases and lexicons of one worker."""
 
-    def __init__(
-        self, taxonomy: Mapping[str, Any], own: tuple[MoodWord, ...], tables: tuple[PolarityTable, ...]
-    ) -> None:
-        self.taxonomy = parse_taxonomy(taxonomy)
-        self.reader = TrackReader(self.taxonomy, own, tables)
+    def __init__(self, taxonomy: Taxonomy, own: tuple[MoodWord, ...], tables: tuple[PolarityTable, ...]) -> None:
+        self.taxonomy = taxonomy
+        self.reader = TrackReader(taxonomy, own, tables)
 
     def __call__(self, tracks: pa.Table) -> pa.Table:
         """One block."""
@@ -137,14 +129,11 @@ class MatchingStage:
 
 def _match_on_ray(
     tracks: pa.Table,
-    taxonomy: Taxonomy,
-    own: tuple[MoodWord, ...],
-    tables: tuple[PolarityTable, ...],
+    words: tuple[Taxonomy, tuple[MoodWord, ...], tuple[PolarityTable, ...]],
     ray_config: RayConfig,
     advance: Callable[[int, int], None],
 ) -> pa.Table:
     with ray_job(ray_config):
-        import ray
         import ray.data
         from ray.exceptions import RayError
 
@@ -152,7 +141,7 @@ def _match_on_ray(
         n_workers = max(1, min(len(blocks), int(n_cluster_cpus())))
         matches = ray.data.from_arrow(blocks).map_batches(
             MatchingStage,
-            fn_constructor_args=(taxonomy.model_dump(mode="json"), own, tables),
+            fn_constructor_args=words,
             batch_size=None,
             batch_format="pyarrow",
             concurrency=n_workers,
@@ -165,6 +154,7 @@ def _match_on_ray(
                 advance(min(tracks.num_rows, n * BLOCK_TRACKS), 0)
         except RayError as error:
             raise JobError(f"reading the texts failed: {root_cause(error)}") from error
+    advance(tracks.num_rows, 0)
     return pa.concat_tables(parts)
 
 

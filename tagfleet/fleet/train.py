@@ -17,15 +17,13 @@ from tagfleet.fleet.evaluation import evaluate
 from tagfleet.fleet.features import make_features
 from tagfleet.fleet.resources import RayConfig
 from tagfleet.fleet.runs import Report, open_run, read_result, reported, write_result
-from tagfleet.labels.split import check_splits
+from tagfleet.labels.split import SPLITS, check_splits
 from tagfleet.labels.taxonomy import Taxonomy
 from tagfleet.model.config import NetworkConfig
 from tagfleet.model.metrics import AxisMetrics
 from tagfleet.model.tagger import Tagger, TrainingFacts
 from tagfleet.store.models import ModelRef, ModelStore
 from tagfleet.store.objects import Storage
-
-SPLITS = ("train", "validation", "test")
 
 
 class TrainResult(Section):

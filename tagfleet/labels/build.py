@@ -225,8 +225,14 @@ def on_one_axis(before: pa.Table, built: LabelBuild, axis: str, tracks: pa.Table
     columns = {"split": side, "taxonomy_version": version}
     kept = pa.table([columns.get(name, kept[name]) for name in LABELS.names], schema=LABELS)
     labels = _sorted(pa.concat_tables([kept, built.labels.filter(pc.equal(built.labels["axis"], axis))]))
-    counts = count_labels(labels, built.taxonomy, _creators(tracks))
-    return replace(built, labels=labels, counts=counts)
+    return replace(
+        built,
+        labels=labels,
+        counts=count_labels(labels, built.taxonomy, _creators(tracks)),
+        axes={axis: built.axes[axis]},
+        scores={name: score for name, score in built.scores.items() if name == axis},
+        rare={name: n for name, n in built.rare.items() if name.startswith(f"{axis}:")},
+    )
 
 
 def _sorted(labels: pa.Table) -> pa.Table:

@@ -19,7 +19,6 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from tagfleet.labels.matching import Matcher
-from tagfleet.labels.phrases import PhraseIndex, phrases_of
 from tagfleet.labels.reading import TrackReader
 from tagfleet.labels.taxonomy import Taxonomy, spelling_key
 from tagfleet.labels.text import Prose, Token, match_key, read_prose, word_set
@@ -84,8 +83,8 @@ class _Seen:
             number = self.number[key] = len(self.spellings)
             self.spellings.append(Counter())
             self.parts.append(parts)
-        elif parts and (not self.parts[number] or parts < self.parts[number]):
-            self.parts[number] = parts  # whatever comes first
+        else:  # cut otherwise elsewhere: the same one, whichever comes first
+            self.parts[number] = max(self.parts[number], parts)
         self.spellings[number][spelling] += 1
         self.tracks.append(track)
         self.terms.append(number)
@@ -130,12 +129,11 @@ def mine_terms(
     keep = [n for n in counted.order if counted.df[n] >= min_tracks and counted.creators[n] >= min_creators]
     keep = _without_fragments(keep, seen, counted.tf)
     near = _near(keep, counted, label_tracks, label_labels, list(label_number), tracks.num_rows)
-    coverage = _Coverage(taxonomy)
     ids = tracks["track_id"]
     terms = []
     for n in keep:
         spellings = tuple(sorted(seen.spellings[n].items(), key=lambda item: (-item[1], item[0])))
-        covered, labels = coverage.of(spellings[0][0])
+        covered, labels = _coverage(reader.matcher, spellings[0][0])
         terms.append(
             Term(
                 phrase=spellings[0][0],
@@ -328,17 +326,11 @@ def _near(
     return near
 
 
-class _Coverage:
-    """Holds the phrases that a term may be covered by."""
-
-    def __init__(self, taxonomy: Taxonomy) -> None:
-        self._index = PhraseIndex(phrases_of(taxonomy))
-        self._matcher = Matcher(taxonomy)
-
-    def of(self, phrase: str) -> tuple[Literal["yes", "part", "no"], tuple[str, ...]]:
-        prose = read_prose(phrase)
-        claims = [claim for claim in self._matcher.read_tag(prose, 0) if claim.verdict != "stopped"]
-        covered = {place for claim in claims for place in range(*claim.place)}
-        letters = {place for place, character in enumerate(prose.folded.text) if spelling_key(character)}
-        labels = tuple(dict.fromkeys(f"{claim.axis}:{claim.label}" for claim in claims))
-        return ("yes" if letters <= covered else "part") if covered else "no", labels
+def _coverage(matcher: Matcher, phrase: str) -> tuple[Literal["yes", "part", "no"], tuple[str, ...]]:
+    """Whether spellings account for all letters of a phrase, and the labels they are of."""
+    prose = read_prose(phrase)
+    claims = [claim for claim in matcher.read_tag(prose, 0) if claim.verdict != "stopped"]
+    covered = {place for claim in claims for place in range(*claim.place)}
+    letters = {place for place, character in enumerate(prose.folded.text) if spelling_key(character)}
+    labels = tuple(dict.fromkeys(f"{claim.axis}:{claim.label}" for claim in claims))
+    return ("yes" if letters <= covered else "part") if covered else "no", labels

@@ -85,7 +85,6 @@ class PhraseIndex:
                 if key and all((p.axis, p.label) != (phrase.axis, phrase.label) for p in same):
                     same.append(phrase)
         self._written = written
-        self._by_base = by_base
         self._written_automaton, self._written_phrases = _automaton(written)
         self._base_automaton, self._base_phrases = _automaton(by_base)
 

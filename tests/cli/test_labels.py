@@ -200,6 +200,8 @@ def test_the_histogram_and_the_lexicons_are_files(imported, run):
     _, err = run("labels", "build", "all", "--histogram", "scores.svg", "--lexicon", "pn.dic")
     assert ET.parse(imported / "scores.svg").getroot().tag.endswith("svg")
     assert "+0.9 … +1.0" in err
+    _, err = run("labels", "build", "genre", "--histogram", "scores.svg", code=2)
+    assert "no axis that is made comes from a score" in err
     _, err = run("labels", "build", "all", "--lexicon", "none.dic", code=1)
     assert "cannot read none.dic" in err
 

@@ -1,6 +1,7 @@
 """Labels in a storage root: versions, the taxonomy they come from, one axis anew, corrections, and Ray."""
 
 import json
+from collections import Counter
 
 import pyarrow.compute as pc
 import pytest
@@ -175,6 +176,29 @@ def test_a_merge_keeps_every_track_on_its_side(root):
     for row in Table(root, "labels").read().to_pylist():
         sides.setdefault(row["track_id"], set()).add(row["split"])
     assert all(len(of_track) == 1 for of_track in sides.values())
+
+
+def test_a_build_that_was_killed_before_its_report_keeps_the_taxonomy(root):
+    label_catalog(root, TAXONOMY, CONFIG)
+    root.delete(report_key(0, "report.json"))
+    assert current_taxonomy(root, CONFIG) == TAXONOMY
+
+
+def test_the_report_on_one_axis_keeps_what_was_counted_on_the_others(root):
+    many = [{**row, "creator_id": row["track_id"]} for row in catalogue(200).to_pylist()]
+    Table(root, "catalog").replace(tracks(*many), note="")
+    label_catalog(root, TAXONOMY, LabelsConfig(min_per_side=9))
+    before = stored_report(root)
+    assert any(name.startswith("instrument:") for name in before["rare"])
+    made = label_catalog(root, TAXONOMY, CONFIG, axis="genre")
+    after = stored_report(root)
+    assert set(made.build.axes) == {"genre"}
+    assert after["axes"]["mood"] == before["axes"]["mood"]
+    assert after["scores"] == before["scores"]
+    assert after["rare"] == {name: n for name, n in before["rare"].items() if not name.startswith("genre:")}
+    stored = Table(root, "labels").read()
+    there = Counter(zip(stored["axis"].to_pylist(), stored["label"].to_pylist(), strict=True))
+    assert {(row["axis"], row["label"]): row["n_tracks"] for row in after["labels"] if row["n_tracks"]} == there
 
 
 def test_an_empty_build_keeps_the_taxonomy(root):
