@@ -34,8 +34,6 @@ def tell_build(made: LabelledCatalog, words: Taxonomy, language: str, axis: str)
         [(*name, names[":".join(name)], *counts.values()) for name, counts in shown],
     )
     for name, report in built.axes.items():
-        if axis not in ("all", name):
-            continue
         told = [f"{report.n_labelled} tracks labelled, {report.n_unlabelled} unknown"]
         told += [f"{report.n_denied} denied by their own words"] if report.n_denied else []
         told += [f"{report.n_stopped} stopped"] if report.n_stopped else []
@@ -47,9 +45,8 @@ def tell_build(made: LabelledCatalog, words: Taxonomy, language: str, axis: str)
         for label, n in report.n_over.items():
             say(f"  {names[f'{name}:{label}']}: {n} tracks over --per-class left out")
     for name, score in built.scores.items():
-        if axis in ("all", name):
-            say(f"{name}: {len(score.ends.high)} tracks at the high end, {len(score.ends.low)} at the low end")
-            say(text_histogram(score.scores, score.n_unscored))
+        say(f"{name}: {len(score.ends.high)} tracks at the high end, {len(score.ends.low)} at the low end")
+        say(text_histogram(score.scores, score.n_unscored))
     for label, n in built.rare.items():
         say(f"{label}: left out, {n} tracks are too few on a side of the split")
     balance = built.balance

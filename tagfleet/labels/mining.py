@@ -285,13 +285,13 @@ def _counted(seen: _Seen, tracks: pa.Table) -> _Counted:
 
 
 def _without_fragments(keep: list[int], seen: _Seen, tf: NDArray[np.int64]) -> list[int]:
-    """Without parts of runs that never stand outside one longer run (疾走 where there is 疾走感 only)."""
+    """Without parts of terms that never stand outside one longer term (疾走 where there is 疾走感 only)."""
     uses = {key: int(tf[n]) for key, n in seen.number.items()} if keep else {}
     fragments = set()
     for n in keep:
         parts = seen.parts[n]
         for first in range(len(parts)):
-            for last in range(first + 1, len(parts) + 1):
+            for last in range(first + 1, min(first + MAX_NOUNS, len(parts)) + 1):
                 key = "".join(parts[first:last])
                 if last - first < len(parts) and uses.get(key) == tf[n]:
                     fragments.add(key)

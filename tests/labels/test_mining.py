@@ -114,3 +114,11 @@ def test_ten_thousand_tracks_are_mined():
     words = [f"ことば{n}" for n in range(2000)] + ["ピアノ", "ドラム"]
     table = tracks(*((str(n), rng.sample(words, 5), "明るい海の曲です。") for n in range(10_000)))
     assert mined(table, min_tracks=5000)["海"].n_tracks == 10_000
+
+
+@pytest.mark.timeout(100)
+@pytest.mark.parametrize("unit", ["ピアノ", "漢", "a b-", "\u202e\x01", "明るい"])
+def test_hostile_tags_and_descriptions_are_mined_in_bounded_time(unit):
+    text = unit * (100_000 // len(unit))
+    terms = mine_terms(tracks(("1", [text], text), ("2", [text], text)), TAXONOMY)
+    assert all(term.n_tracks == 2 for term in terms)
