@@ -8,7 +8,7 @@ from typing import Any
 
 from benchmarks.stopwatch import ProcessTree
 from benchmarks.tracks import BenchTrack
-from benchmarks.work import MODEL, RUN_ID, load_tagger, plan_rows
+from benchmarks.work import MODEL, RUN_ID, plan_rows, untrained
 from tagfleet.audio.config import DecodeLimits
 from tagfleet.fleet.cluster import ray_cluster
 from tagfleet.fleet.plan import Plan, utc_now
@@ -38,7 +38,7 @@ def three_runs(root: Storage, tracks: Sequence[BenchTrack], n_rounds: int) -> di
 
 
 def _run(root: Storage, tracks: Sequence[BenchTrack], tree: ProcessTree) -> dict[str, float]:
-    tagger = load_tagger(root)
+    tagger = untrained(root)
     plan = Plan(
         run_id=RUN_ID,
         model=MODEL,

@@ -13,7 +13,7 @@ import soxr
 import torch
 
 from benchmarks.tracks import SAMPLE_RATE, BenchTrack
-from benchmarks.work import MODEL, RUN_ID, load_tagger, plan_rows
+from benchmarks.work import MODEL, RUN_ID, plan_rows, untrained
 from tagfleet.audio.clips import plan_clips
 from tagfleet.audio.config import AudioConfig, DecodeLimits
 from tagfleet.audio.decode import decode_clips
@@ -29,7 +29,7 @@ LIMITS = DecodeLimits()
 def take_apart(root: Storage, tracks: Sequence[BenchTrack]) -> dict[str, Any]:
     """Per format and part: CPU ms per track. `mix` is what decode_clips does beside decoding and resampling."""
     torch.set_num_threads(1)
-    tagger = load_tagger(root)
+    tagger = untrained(root)
     log_mel_of = LogMel(tagger.audio.log_mel)
     listening = Listening(audio=tagger.audio, limits=LIMITS, storage=root.config)
     predicting = Predicting(root, MODEL, tagger.model_id, RUN_ID, datetime.now(UTC), "cpu")

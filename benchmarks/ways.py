@@ -31,13 +31,13 @@ def tutorial(root: Storage, *, whole: bool) -> Way:
     import numpy as np
     import torch
 
-    from benchmarks.work import load_tagger
+    from benchmarks.work import untrained
     from tagfleet.audio.clips import plan_clips
     from tagfleet.model.network import TagNet
     from tagfleet.model.tagger import n_labels
 
     torch.set_num_threads(1)
-    tagger = load_tagger(root)
+    tagger = untrained(root)
     net = TagNet(tagger.network, n_labels(tagger.taxonomy))
     net.load_state_dict(tagger.weights)
     net.eval()
@@ -78,12 +78,12 @@ def ours(root: Storage) -> Way:
     """The three stages of `fleet/retag.py`, called one after the other on one block, without Ray."""
     import torch
 
-    from benchmarks.work import MODEL, RUN_ID, load_tagger, plan_rows
+    from benchmarks.work import MODEL, RUN_ID, plan_rows, untrained
     from tagfleet.audio.config import DecodeLimits
     from tagfleet.fleet.stages import Listening, Predicting, Writing
 
     torch.set_num_threads(1)
-    tagger = load_tagger(root)
+    tagger = untrained(root)
     listening = Listening(audio=tagger.audio, limits=DecodeLimits(), storage=root.config)
     predicting = Predicting(root, MODEL, tagger.model_id, RUN_ID, datetime.now(UTC), "cpu")
     writing = Writing(root=root, run_id=RUN_ID)

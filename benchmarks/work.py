@@ -9,6 +9,7 @@ import torch
 
 from benchmarks.tracks import BenchTrack
 from tagfleet.audio.config import AudioConfig
+from tagfleet.fleet.taggers import load_tagger
 from tagfleet.labels.taxonomy import load_taxonomy
 from tagfleet.model.config import NetworkConfig
 from tagfleet.model.network import TagNet
@@ -38,10 +39,9 @@ def publish_untrained(root: Storage) -> None:
     ModelStore(root).publish(MODEL, tagger.to_files(), tagger.model_id)
 
 
-def load_tagger(root: Storage) -> Tagger:
+def untrained(root: Storage) -> Tagger:
     """What `publish_untrained` has published."""
-    _, files = ModelStore(root).load(MODEL)
-    return Tagger.from_files(files)
+    return load_tagger(root, MODEL)[1]
 
 
 def plan_rows(tracks: Iterable[BenchTrack]) -> pa.Table:

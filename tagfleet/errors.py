@@ -7,6 +7,7 @@ TagfleetError           something the user can mend                             
 ├── TaxonomyError       a taxonomy contradicts itself
 ├── StorageError        a folder, bucket or object cannot be read or written
 │   └── NotFoundError   there is no such object, table, version, model or run
+├── LeakError           tracks that shall measure a model were among those that it has learnt from
 ├── DigestMismatch      trained and serving code or files are not the same
 ├── ConflictError       another run committed first; nothing of this run was written
 ├── CountsError         tagged + failed + unchanged is not the catalogue; nothing was published
@@ -29,10 +30,12 @@ class TagfleetError(Exception):
     code: ClassVar[str] = "error"
     exit_code: ClassVar[int] = 1
 
-    def __init__(self, message: str, *, hint: str | None = None) -> None:
+    def __init__(self, message: str, *, hint: str | None = None, problems: tuple[str, ...] = ()) -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint
+        self.problems = problems
+        """Each of several things that are wrong, where there are several."""
 
     def __reduce__(self) -> tuple[object, ...]:
         """Errors cross process borders (Ray): rebuild from the attributes, not from positional arguments."""
@@ -64,9 +67,11 @@ class CatalogError(TagfleetError):
 
     code = "catalog"
 
-    def __init__(self, message: str, *, problems: tuple[str, ...] = (), hint: str | None = None) -> None:
-        super().__init__(message, hint=hint)
-        self.problems = problems
+
+class LeakError(TagfleetError):
+    """Tracks that shall measure a model were among those that it has learnt from; `problems` lists them."""
+
+    code = "leak"
 
 
 class TaxonomyError(TagfleetError):
@@ -110,6 +115,13 @@ class JobError(TagfleetError):
 
     code = "job-failed"
     exit_code = 5
+
+
+class GateRefused(TagfleetError):
+    """A gate said no; what was made is kept, nothing was published."""
+
+    code = "gate-refused"
+    exit_code = 3
 
 
 class TooManyFailures(TagfleetError):

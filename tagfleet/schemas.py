@@ -153,10 +153,19 @@ FEATURES = pa.schema(
         pa.field("error_detail", pa.string()),
         pa.field("duration_s", pa.float64()),
         pa.field("n_frames", pa.int32(), nullable=False),
-        pa.field("log_mel", pa.binary(), nullable=False),  # float16, n_frames x n_mels, row-major
+        pa.field("log_mel", pa.large_binary(), nullable=False),  # float16, n_frames x n_mels, row-major
     ]
 )
 """Whole-track log-mels for training, made once per audio digest."""
+
+FEATURE_INDEX = pa.schema(
+    [
+        *(field for field in FEATURES if field.name not in ("error_detail", "log_mel")),
+        pa.field("file", pa.string(), nullable=False),  # key of the Arrow file under the root; empty: none
+        pa.field("offset", pa.int64(), nullable=False),  # of the log-mel's first byte in that file
+    ]
+)
+"""Which features there are, and where their bytes lie: a clip is read without the rest of its track."""
 
 
 def conform(table: pa.Table, schema: pa.Schema) -> pa.Table:

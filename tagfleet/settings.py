@@ -1,4 +1,7 @@
-"""All settings of a call, and where each came from: flag > environment > ./tagfleet.toml > user config > default."""
+"""All settings of a call, and where each came from.
+
+flag > environment > recipe (`train --recipe`) > ./tagfleet.toml > user config > default.
+"""
 
 from __future__ import annotations
 
@@ -11,19 +14,18 @@ from zoneinfo import ZoneInfo
 
 from pydantic import Field, field_validator
 
-from tagfleet.audio.config import AudioConfig, DecodeLimits
-from tagfleet.config import Layer, Section, env_layer, merge_layers, read_toml, validated
+from tagfleet.audio.config import DecodeLimits
+from tagfleet.config import Layer, env_layer, merge_layers, read_toml, validated
 from tagfleet.errors import ConfigError
-from tagfleet.fleet.config import TrainConfig
+from tagfleet.fleet.config import TrainSettings
 from tagfleet.fleet.resources import RayConfig, RetagConfig
 from tagfleet.labels.config import LabelsConfig
-from tagfleet.model.config import NetworkConfig
 from tagfleet.store.config import StorageConfig
 
 FILE_NAME = "tagfleet.toml"
 
 
-class Settings(Section):
+class Settings(TrainSettings):
     """Everything that can be set; each part is described where it is used."""
 
     root: str = "tagfleet-root"
@@ -34,12 +36,14 @@ class Settings(Section):
     """Language in which labels are shown."""
     storage: StorageConfig = Field(default_factory=StorageConfig)
     labels: LabelsConfig = Field(default_factory=LabelsConfig)
-    audio: AudioConfig = Field(default_factory=AudioConfig)
     limits: DecodeLimits = Field(default_factory=DecodeLimits)
-    network: NetworkConfig = Field(default_factory=NetworkConfig)
-    train: TrainConfig = Field(default_factory=TrainConfig)
     retag: RetagConfig = Field(default_factory=RetagConfig)
     ray: RayConfig = Field(default_factory=RayConfig)
+
+    @property
+    def training(self) -> TrainSettings:
+        """What a training run is told of them."""
+        return TrainSettings(**{name: getattr(self, name) for name in TrainSettings.model_fields})
 
     @field_validator("tz")
     @classmethod
@@ -62,15 +66,16 @@ class Loaded:
 def load_settings(
     *,
     file: Path | None = None,
+    recipe: Layer | None = None,
     flags: Sequence[Layer] = (),
     environ: Mapping[str, str] = os.environ,
     folder: Path | None = None,
 ) -> Loaded:
     """Merge the layers and validate them.
 
-    `file` replaces ./tagfleet.toml. A relative path in a file (`root`, `labels.taxonomy`, `labels.lexicons`) is
-    relative to that file, elsewhere to the current folder. Raises ConfigError for an unknown key at any level, a wrong
-    value, or a missing or broken file.
+    `file` replaces ./tagfleet.toml. A `recipe` that a call names stands above the files. A relative path in a file
+    (`root`, `labels.taxonomy`, `labels.lexicons`) is relative to that file, elsewhere to the current folder. Raises
+    ConfigError for an unknown key at any level, a wrong value, or a missing or broken file.
     """
     layers = []
     user_file = _user_file(environ)
@@ -80,6 +85,8 @@ def load_settings(
         layers.append(_file_layer(file, str(file)))
     elif (here := (folder or Path.cwd()) / FILE_NAME).is_file():
         layers.append(_file_layer(here, f"./{FILE_NAME}"))
+    if recipe is not None:
+        layers.append(recipe)
     layers.append(env_layer(environ, Settings.model_fields))
     layers.extend(flags)
     values, sources = merge_layers(layers)

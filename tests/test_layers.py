@@ -18,10 +18,11 @@ MAY_IMPORT = {
     "audio": SHARED | {"catalog"},
     "model": SHARED | {"catalog", "labels", "audio"},
     "store": SHARED | {"catalog"},
-    "fleet": SHARED | {"catalog", "labels", "audio", "model", "store"},
+    "report": SHARED | {"catalog", "labels", "model"},
+    "fleet": SHARED | {"catalog", "labels", "audio", "model", "store", "report"},
     "settings": {"config", "errors", "labels", "audio", "model", "store", "fleet"},
     "demo": SHARED | {"catalog", "labels", "audio", "model", "store", "fleet", "settings"},
-    "cli": SHARED | {"catalog", "labels", "audio", "model", "store", "fleet", "settings", "demo"},
+    "cli": SHARED | {"catalog", "labels", "audio", "model", "store", "report", "fleet", "settings", "demo"},
 }
 ONLY_IN = {
     "ray": {"fleet"},
@@ -31,6 +32,7 @@ ONLY_IN = {
     "duckdb": {"store"},
     "typer": {"cli"},
     "rich": {"cli"},
+    "jinja2": {"report"},
     "torch": {"audio", "model", "fleet"},
     "safetensors": {"model", "fleet"},
     "av": {"audio", "demo"},

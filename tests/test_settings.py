@@ -22,17 +22,18 @@ def load(tmp_path):
 def test_each_layer_beats_the_one_before_it(load):
     loaded = load(
         text="lang = 'en'\n[train]\nepochs = 2\nseed = 2\nbatch_size = 8\n",
-        user="tz = 'UTC'\n[train]\nepochs = 1\nseed = 1\nbatch_size = 4\nn_workers = 1\n",
+        user="tz = 'UTC'\n[train]\nepochs = 1\nseed = 1\nbatch_size = 4\n[workers]\nn_workers = 1\n",
         flags=[Layer(name="flag", values={"train": {"epochs": 4}})],
         TAGFLEET_TRAIN__EPOCHS="3",
         TAGFLEET_TRAIN__SEED="3",
     )
     train = loaded.settings.train
-    assert (train.epochs, train.seed, train.batch_size, train.n_workers) == (4, 3, 8, 1)
+    assert (train.epochs, train.seed, train.batch_size) == (4, 3, 8)
+    assert loaded.settings.workers.n_workers == 1
     assert loaded.sources["train.epochs"] == "flag"
     assert loaded.sources["train.seed"] == "environment"
     assert loaded.sources["train.batch_size"] == "./tagfleet.toml"
-    assert loaded.sources["train.n_workers"].endswith("tagfleet.toml")
+    assert loaded.sources["workers.n_workers"].endswith("tagfleet.toml")
     assert loaded.settings.tz == "UTC"
 
 

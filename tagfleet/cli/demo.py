@@ -47,7 +47,7 @@ def demo(
         _run(at, "catalog", "import", str(out / "catalog.csv"), "--audio-root", str(out / "audio"))
         _run(at, "labels", "build", "all")
         _run(at, "train", *(("--resume", run_id) if started else ("--run-id", run_id)))
-        _run(at, "models", "promote", "tagger")
+        _run(at, "models", "promote", "tagger", "--force", "--why", "the demo's model, whatever it is worth")
         _run(at, "retag")
     _tell_failures(inner)
     command = shlex.join([_program(), "-c", str(settings)])
@@ -62,6 +62,7 @@ Try next:
   {command} predictions query "genre = 'rock' AND mood = 'dark'"
   {command} predictions show 001
   {command} labels explain 001
+  {command} report tagger -o {shlex.quote(str(out))}
   {command} predictions export parquet {shlex.quote(str(out / "export"))}
 and with music of your own: {command} catalog scan FOLDER, then … retag"""
     )

@@ -11,11 +11,11 @@ from typing import Annotated
 import typer
 
 from tagfleet import __version__
-from tagfleet.cli import catalog, config, demo, labels, models, predictions, retag, train
+from tagfleet.cli import catalog, config, demo, evaluate, labels, models, predictions, retag, train
 from tagfleet.cli.output import be_quiet, complain, emit_json, printable
 from tagfleet.cli.session import Session
 from tagfleet.config import Layer
-from tagfleet.errors import CatalogError, TagfleetError
+from tagfleet.errors import TagfleetError
 
 MAX_PROBLEMS_SHOWN = 20
 BUG = 70
@@ -35,6 +35,8 @@ app.add_typer(predictions.app, name="predictions")
 app.add_typer(config.app, name="config")
 app.command("demo")(demo.demo)
 app.command("train")(train.train)
+app.command("evaluate")(evaluate.evaluate)
+app.command("report")(evaluate.report)
 app.command("retag")(retag.retag)
 
 
@@ -106,14 +108,13 @@ def exit_code(arguments: list[str]) -> int:
 def _tell(error: TagfleetError, as_json: bool, code: str | None = None) -> None:
     if as_json:
         told = {"code": code or error.code, "message": error.message, "hint": error.hint}
-        problems = {"problems": list(error.problems)} if isinstance(error, CatalogError) else {}
+        problems = {"problems": list(error.problems)} if error.problems else {}
         emit_json({"error": {**told, **problems}})
         return
     complain(f"Error: {printable(error.message)}")
-    if isinstance(error, CatalogError):
-        for problem in error.problems[:MAX_PROBLEMS_SHOWN]:
-            complain(f"  {printable(problem)}")
-        if len(error.problems) > MAX_PROBLEMS_SHOWN:
-            complain(f"  … and {len(error.problems) - MAX_PROBLEMS_SHOWN} more (--json lists all)")
+    for problem in error.problems[:MAX_PROBLEMS_SHOWN]:
+        complain(f"  {printable(problem)}")
+    if len(error.problems) > MAX_PROBLEMS_SHOWN:
+        complain(f"  … and {len(error.problems) - MAX_PROBLEMS_SHOWN} more (--json lists all)")
     if error.hint:
         complain(f"Hint: {printable(error.hint)}")

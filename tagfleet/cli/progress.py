@@ -72,4 +72,5 @@ def _heartbeat(what: str, total: int | None) -> Iterator[Advance]:
     finally:
         over.set()
         thread.join()
-    tell()
+    if total or totals != (0, 0):
+        tell()

@@ -32,16 +32,14 @@ def retag(
     if only not in ONLY:
         raise UsageError(f"--only {only!r} is not known", hint=f"one of {', '.join(ONLY)}")
     from tagfleet.fleet import retag as fleet_retag
-    from tagfleet.model.tagger import Tagger
-    from tagfleet.store.models import ModelStore
+    from tagfleet.fleet.taggers import load_tagger
 
     flags = list(settings or [])
     if max_error_rate is not None:
         flags += [f"retag.max_error_rate={max_error_rate}", "retag.min_errors=1"]
     session: Session = context.obj.with_flags(flags)
     root = session.root
-    ref, files = ModelStore(root).load(model)
-    tagger = Tagger.from_files(files)
+    ref, tagger = load_tagger(root, model)
     if any(name.startswith("audio.") for name in session.loaded.sources):
         fleet_retag.check_audio(tagger, session.settings.audio)
     plan = fleet_retag.plan_retag(

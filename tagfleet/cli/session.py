@@ -26,12 +26,17 @@ class Session:
     """One call of the command line."""
 
     file: Path | None = None
+    recipe: Layer | None = None
     flags: tuple[Layer, ...] = ()
     verbosity: int = 0
 
     def with_flags(self, assignments: Sequence[str] | None) -> Session:
         """This session with `-s key=value` settings on top."""
         return replace(self, flags=(*self.flags, assignment_layer(assignments or (), "flag")))
+
+    def with_recipe(self, recipe: Layer) -> Session:
+        """This session with a recipe's settings above the files."""
+        return replace(self, recipe=recipe)
 
     def with_values(self, section: str, values: Mapping[str, Any]) -> Session:
         """This session with what options of a command say of one section's settings; None says nothing."""
@@ -41,7 +46,7 @@ class Session:
     @cached_property
     def loaded(self) -> Loaded:
         """Settings and their sources, read once."""
-        return load_settings(file=self.file, flags=self.flags)
+        return load_settings(file=self.file, recipe=self.recipe, flags=self.flags)
 
     @property
     def settings(self) -> Settings:

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tagfleet.cli.output import DryRun, Json, emit_facts, emit_json, emit_table, say
+from tagfleet.cli.evaluate import emit_axes
+from tagfleet.cli.output import DryRun, Json, emit_facts, emit_json, say
 from tagfleet.cli.progress import progress
 from tagfleet.cli.retag import new_run_id
 from tagfleet.cli.session import Session, SettingsFlag
+from tagfleet.config import Layer
 from tagfleet.errors import UsageError
 
 if TYPE_CHECKING:
-    from tagfleet.fleet.train import TrainResult
-    from tagfleet.model.metrics import AxisMetrics
+    from tagfleet.fleet.train import TrainPlan, TrainResult
 
 
 WIDTH_ON_GPU = 64
@@ -24,84 +26,180 @@ WIDTH_ON_GPU = 64
 
 def train(
     context: typer.Context,
+    recipe: Annotated[
+        str | None, typer.Option(metavar="NAME|FILE", help="Settings under a name; -s overrides.")
+    ] = None,
+    init_from: Annotated[
+        str | None, typer.Option(metavar="MODEL", help="Warm start: begin with the weights of this model.")
+    ] = None,
+    from_tune: Annotated[
+        str | None, typer.Option(metavar="RUN", help="Settings of the best trial of `tagfleet tune`.")
+    ] = None,
     run_id: Annotated[str | None, typer.Option(help="Name of the run; default: train-<time>.")] = None,
-    resume: Annotated[str | None, typer.Option(metavar="RUN", help="Go on with this run from its last epoch.")] = None,
+    resume: Annotated[
+        str | None, typer.Option(metavar="RUN", help="Go on with this run, by its own recipe, from its last epoch.")
+    ] = None,
     workers: Annotated[int | None, typer.Option(help="Processes that share the work.", min=1)] = None,
     gpu: Annotated[bool | None, typer.Option("--gpu/--cpu", help="One GPU per worker, or CPUs only.")] = None,
     settings: SettingsFlag = None,
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
-    """Train on the labelled tracks, measure on held-out creators, publish the tagger."""
-    if resume and run_id:
-        raise UsageError("--resume names the run already", hint="leave out --run-id")
-    flags = list(settings or [])
-    flags += [f"train.n_workers={workers}"] if workers is not None else []
-    flags += [f"train.use_gpu={str(gpu).lower()}"] if gpu is not None else []
-    session: Session = context.obj.with_flags(flags)
-    if session.settings.train.use_gpu and "network.width" not in session.loaded.sources:
-        session = session.with_flags([f"network.width={WIDTH_ON_GPU}"])
-    name = resume or run_id or new_run_id("train")
-    if dry_run:
-        facts = {"run_id": name, **planned(session)}
-        emit_json(facts) if as_json else emit_facts(facts)
-        return
-    result = run_training(session, name, resume=resume is not None)
+    """Train on the labelled tracks, calibrate, measure on held-out creators, publish the tagger.
+
+    Recipes: smoke, genre5, genre4-from-genre5, instrument, mood2, all-axes, or a TOML file. What it makes lies in
+    runs/<run id>/ of the storage root; `tagfleet report MODEL` shows it, `tagfleet models promote MODEL` uses it.
+    """
+    session: Session = context.obj
+    if resume:
+        _only_resume(
+            recipe=recipe,
+            init_from=init_from,
+            from_tune=from_tune,
+            run_id=run_id,
+            workers=workers,
+            gpu=gpu,
+            set=settings,
+        )
+        result = _resume(session, resume)
+    else:
+        if recipe and from_tune:
+            raise UsageError("--recipe and --from-tune both name settings", hint="give one of them; -s overrides")
+        session = chosen(session, recipe=recipe, from_tune=from_tune, workers=workers, gpu=gpu, settings=settings)
+        session = session.with_values("train", {"init_from": init_from})
+        name = recipe or (from_tune and f"tune {from_tune}") or ""
+        if dry_run:
+            _emit_plan(_planned(session, name), run_id or new_run_id("train"), as_json)
+            return
+        result = run_training(session, run_id or new_run_id("train"), name)
     if as_json:
         emit_json(result.model_dump(mode="json"))
         return
-    emit_facts({name: value for name, value in result.model_dump(mode="json").items() if name != "metrics"})
-    emit_metrics(result.metrics)
+    emit_facts(result.model_dump(mode="json", exclude={"evaluation"}))
+    emit_axes(result.evaluation)
+    say(f"\nMore: tagfleet report {result.model} --open; to put it to use: tagfleet models promote {result.model}")
 
 
-def planned(session: Session) -> dict[str, int]:
-    """What a training would see and do."""
-    from tagfleet.fleet.label_store import stored_labels
-    from tagfleet.fleet.train import plan_training
-    from tagfleet.store.tables import Table
+def chosen(
+    session: Session,
+    *,
+    recipe: str | None,
+    from_tune: str | None = None,
+    workers: int | None = None,
+    gpu: bool | None = None,
+    settings: list[str] | None = None,
+) -> Session:
+    """The session with what options of a training say."""
+    if recipe:
+        from tagfleet.fleet.recipes import recipe_layer
 
-    labels, taxonomy = stored_labels(session.root)
-    return plan_training(Table(session.root, "catalog").read(), labels, taxonomy, session.settings.train)
+        session = session.with_recipe(recipe_layer(recipe))
+    if from_tune:
+        session = session.with_recipe(_best_trial(session, from_tune))
+    session = session.with_flags(settings)
+    session = session.with_values("workers", {"n_workers": workers, "use_gpu": gpu})
+    if session.settings.workers.use_gpu and "network.width" not in session.loaded.sources:
+        session = session.with_flags([f"network.width={WIDTH_ON_GPU}"])
+    return session
 
 
-def run_training(session: Session, run_id: str, *, resume: bool) -> TrainResult:
-    """Train with the settings of `session`, showing progress."""
-    from tagfleet.fleet.label_store import stored_labels
-    from tagfleet.fleet.train import train
-    from tagfleet.store.tables import Table
-
-    chosen = session.settings
-    labels, taxonomy = stored_labels(session.root)
-    tracks = Table(session.root, "catalog").read()
-    say(f"Run {run_id}: features first, then {chosen.train.epochs} epochs …")
-    with progress("Making features", None, quiet=session.quiet) as advance:
-        return train(
-            session.root,
-            tracks,
-            labels,
-            taxonomy,
-            config=chosen.train,
-            audio=chosen.audio,
-            network=chosen.network,
-            limits=chosen.limits,
-            ray_config=chosen.ray,
-            run_id=run_id,
-            resume=resume,
-            advance=advance,
-            report=(lambda line: None) if session.quiet else lambda line: _tell_epoch(line, chosen.train.epochs),
+def _only_resume(**options: object) -> None:
+    if given := [name.replace("_", "-") for name, value in options.items() if value not in (None, [], ())]:
+        raise UsageError(
+            f"--resume goes on with the recipe that the run began with; it takes no --{', --'.join(given)}",
+            hint="leave them out, or start a new run",
         )
 
 
+def _best_trial(session: Session, run_id: str) -> Layer:
+    from tagfleet.fleet.tune import best_trial
+
+    return best_trial(session.root, run_id)
+
+
+def _planned(session: Session, recipe: str) -> TrainPlan:
+    from tagfleet.fleet.train import plan_training
+
+    return plan_training(session.root, session.settings.training, recipe=recipe)
+
+
+def _emit_plan(plan: TrainPlan, run_id: str, as_json: bool) -> None:
+    facts: dict[str, Any] = {
+        "run_id": run_id,
+        "recipe": plan.recipe.recipe,
+        "recipe_digest": plan.recipe.digest,
+        "model": plan.recipe.train.model,
+        **{f"n_{split}": n for split, n in plan.n_tracks.items()},
+        "labels": {axis.axis: len(axis.labels) for axis in plan.recipe.taxonomy.axes},
+        "epochs": plan.recipe.train.epochs,
+        "steps": plan.n_steps,
+        "n_parameters": plan.n_parameters,
+        "multiply_adds_per_clip": plan.n_multiply_adds,
+    }
+    if plan.recipe.train.init_from:
+        facts |= {"init_from": plan.recipe.train.init_from}
+        facts |= {name: list(getattr(plan, name)) for name in ("copied", "new", "dropped")}
+    if as_json:
+        emit_json(facts | {"settings": plan.recipe.model_dump(mode="json", exclude={"taxonomy"})})
+        return
+    emit_facts({name: ", ".join(value) if isinstance(value, list) else value for name, value in facts.items()})
+
+
+def run_training(session: Session, run_id: str, recipe: str = "") -> TrainResult:
+    """Train with the settings of `session`, showing progress."""
+    from tagfleet.fleet.train import train
+
+    chosen = session.settings
+    _tell_network(session, recipe)
+    say(f"Run {run_id}: features first, then up to {chosen.train.epochs} epochs …")
+    return train(
+        session.root,
+        chosen.training,
+        recipe=recipe,
+        limits=chosen.limits,
+        ray_config=chosen.ray,
+        run_id=run_id,
+        watch=partial(progress, quiet=session.quiet),
+        report=_teller(session, chosen.train.epochs),
+    )
+
+
+def _resume(session: Session, run_id: str) -> TrainResult:
+    from tagfleet.fleet.runs import read_recipe
+    from tagfleet.fleet.train import resume
+
+    epochs = read_recipe(session.root, run_id).train.epochs
+    say(f"Run {run_id} goes on …")
+    return resume(
+        session.root,
+        run_id,
+        limits=session.settings.limits,
+        ray_config=session.settings.ray,
+        watch=partial(progress, quiet=session.quiet),
+        report=_teller(session, epochs),
+    )
+
+
+def _tell_network(session: Session, recipe: str) -> None:
+    plan = _planned(session, recipe)
+    network = plan.recipe.network
+    for what in ("copied", "new", "dropped"):
+        if rows := getattr(plan, what):
+            say(f"Warm start from {plan.recipe.train.init_from}, rows {what}: {', '.join(rows)}")
+    say(
+        f"Network {network.preset}: {plan.n_parameters:,} parameters, {plan.n_multiply_adds / 1e6:.0f} million"
+        f" multiply-adds per clip; {plan.n_tracks['train']} training tracks"
+    )
+
+
+def _teller(session: Session, epochs: int) -> Any:
+    if session.quiet:
+        return lambda line: None
+    return lambda line: _tell_epoch(line, epochs)
+
+
 def _tell_epoch(line: Mapping[str, Any], epochs: int) -> None:
-    measured = ", ".join(f"{name} {value:.3f}" for name, value in line.items() if isinstance(value, float))
-    say(f"Epoch {line['epoch']}/{epochs}: {measured}")
-
-
-def emit_metrics(metrics: Sequence[AxisMetrics]) -> None:
-    """The result per axis on held-out creators, beside what guessing gives."""
-    rows = [(m.axis, m.measure, _share(m.value), _share(m.chance), m.n_tracks) for m in metrics]
-    emit_table(("axis", "measure", "value", "chance", "test tracks"), rows)
-
-
-def _share(value: float | None) -> str:
-    return "not measurable" if value is None else f"{value:.3f}"
+    names = [name for name in line if name == "train_loss" or name.startswith("validation")]
+    measured = ", ".join(f"{name} {line[name]:.3f}" for name in names if line[name] is not None)
+    speed = f"{line['clips_per_s']:.0f} clips/s, waited {line['wait_share']:.0%}"
+    say(f"Epoch {line['epoch']}/{epochs}: {measured}; {speed}")

@@ -1,45 +1,28 @@
-"""What training sees: which tracks in which split with which targets, and the Ray Data dataset that feeds them."""
+"""What training sees: which tracks on which side of the split with which targets, and where their features lie."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from tagfleet.audio.config import AudioConfig
-from tagfleet.fleet.excerpts import planned_clips, read_log_mel
-from tagfleet.labels.build import encode_targets
+from tagfleet.fleet.excerpts import Place
+from tagfleet.labels.targets import encode_targets, encode_weights
 from tagfleet.labels.taxonomy import Taxonomy
-from tagfleet.store.objects import Storage
-
-if TYPE_CHECKING:
-    import ray.data
 
 EXAMPLES = pa.schema(
     [
         pa.field("track_id", pa.string(), nullable=False),
         pa.field("split", pa.string(), nullable=False),  # train | validation | test
         pa.field("targets", pa.list_(pa.float32()), nullable=False),  # all axes one after the other, NaN = unknown
+        pa.field("weights", pa.list_(pa.float32()), nullable=False),  # of the targets: 1 / place of the tag
     ]
 )
 """Tracks of which at least one axis is known."""
-
-FEEDS = pa.schema(
-    [
-        pa.field("track_id", pa.string(), nullable=False),
-        pa.field("duration_s", pa.float64(), nullable=False),
-        pa.field("targets", pa.list_(pa.float32()), nullable=False),
-        pa.field("log_mel", pa.binary(), nullable=False),  # as in FEATURES
-    ]
-)
-"""What a training worker receives."""
 
 
 def make_examples(tracks: pa.Table, labels: pa.Table, taxonomy: Taxonomy) -> pa.Table:
@@ -47,20 +30,24 @@ def make_examples(tracks: pa.Table, labels: pa.Table, taxonomy: Taxonomy) -> pa.
     by id: the same table for any input order.
     """
     tracks = tracks.sort_by("track_id")
-    by_axis = encode_targets(labels, taxonomy, tracks["track_id"].to_pylist())
-    targets = np.concatenate([by_axis[axis.axis] for axis in taxonomy.axes], axis=1)
+    track_ids = tracks["track_id"].to_pylist()
+    targets, weights = (
+        np.concatenate([by_axis[axis.axis] for axis in taxonomy.axes], axis=1)
+        for by_axis in (encode_targets(labels, taxonomy, track_ids), encode_weights(labels, taxonomy, track_ids))
+    )
     split = labels["split"].combine_chunks().take(pc.index_in(tracks["track_id"], labels["track_id"].combine_chunks()))
     known = pa.array(~np.isnan(targets).all(axis=1))
-    columns = [column.filter(known) for column in (tracks["track_id"], split, list_column(targets))]
-    return pa.table(columns, schema=EXAMPLES)
+    columns = [tracks["track_id"], split, list_column(targets), list_column(weights)]
+    return pa.table([column.filter(known) for column in columns], schema=EXAMPLES)
 
 
 def examples_digest(examples: pa.Table) -> str:
-    """Of ids, splits and targets; 16 hex digits."""
+    """Of ids, splits, targets and weights; 16 hex digits."""
     hasher = hashlib.sha256()
     for track_id, split in zip(examples["track_id"].to_pylist(), examples["split"].to_pylist(), strict=True):
-        hasher.update(f"{track_id}\0{split}\0".encode())
-    hasher.update(target_matrix(examples).tobytes())
+        hasher.update(f"{track_id}\0{split}\0".encode("utf-8", "surrogatepass"))
+    for column in ("targets", "weights"):
+        hasher.update(matrix_of(examples, column).tobytes())
     return hasher.hexdigest()[:16]
 
 
@@ -70,10 +57,10 @@ def list_column(matrix: NDArray[np.float32]) -> pa.ListArray:
     return pa.ListArray.from_arrays(pa.array(offsets), pa.array(matrix.ravel(), from_pandas=False))
 
 
-def target_matrix(rows: pa.Table) -> NDArray[np.float32]:
-    """The `targets` column as (n_rows, n_labels of all axes)."""
-    values: NDArray[np.float32] = rows["targets"].combine_chunks().flatten().to_numpy()
-    return values.reshape(rows.num_rows, -1)
+def matrix_of(examples: pa.Table, column: str) -> NDArray[np.float32]:
+    """The `targets` or `weights` column as (n_rows, n_labels of all axes)."""
+    values: NDArray[np.float32] = examples[column].combine_chunks().flatten().to_numpy()
+    return values.reshape(examples.num_rows, -1)
 
 
 def split_axes(targets: NDArray[np.float32], taxonomy: Taxonomy) -> dict[str, NDArray[np.float32]]:
@@ -82,48 +69,34 @@ def split_axes(targets: NDArray[np.float32], taxonomy: Taxonomy) -> dict[str, ND
     return {axis.axis: part for axis, part in zip(taxonomy.axes, np.split(targets, ends[:-1], axis=1), strict=True)}
 
 
+def rows_of(examples: pa.Table, split: str) -> pa.Table:
+    """The EXAMPLES rows of one side of the split."""
+    return examples.filter(pc.equal(examples["split"], split))
+
+
 @dataclass(frozen=True, kw_only=True)
-class Reading:
-    """From rows that say where features lie (INDEX columns and targets) to FEEDS rows."""
+class Stored:
+    """Examples whose features are stored; what training and evaluation work on. Element n of each is one track."""
 
-    root: Storage
+    track_ids: list[str]
+    places: list[Place]
+    targets: NDArray[np.float32]
+    """(n_tracks, n_labels of all axes), NaN = unknown."""
+    weights: NDArray[np.float32]
 
-    def __call__(self, places: pa.Table) -> pa.Table:
-        """Read the features of one file; `places` all name the same one."""
-        filesystem, base = self.root.arrow_filesystem()
-        path = f"{base}/{places['file'][0].as_py()}"
-        log_mels = pq.read_table(path, columns=["log_mel"], filesystem=filesystem)["log_mel"].take(places["row"])
-        columns = [places[name] for name in FEEDS.names[:-1]]
-        return pa.table([*columns, log_mels], schema=FEEDS)
+    def __len__(self) -> int:
+        return len(self.track_ids)
 
 
-def places_of(index: pa.Table, examples: pa.Table) -> list[pa.Table]:
-    """Where the features of EXAMPLES rows lie, one small table per feature file, in an order that is always the same.
-
-    `index` has the INDEX rows of at least these tracks.
-    """
+def stored_examples(examples: pa.Table, index: pa.Table) -> Stored:
+    """The EXAMPLES rows that have a log-mel, with where it lies; `index` has FEATURE_INDEX rows of at least them."""
     index = index.take(pc.index_in(examples["track_id"], index["track_id"].combine_chunks()))
-    places = index.select(["track_id", "duration_s", "file", "row"]).append_column("targets", examples["targets"])
-    places = places.sort_by([("file", "ascending"), ("row", "ascending")])
-    return [places.filter(pc.equal(places["file"], name)) for name in pc.unique(places["file"]).to_pylist()]
-
-
-def feed(root: Storage, places: list[pa.Table]) -> ray.data.Dataset:
-    """FEEDS rows as a dataset that is read anew, file by file, each time it is iterated over."""
-    import ray.data
-
-    reading = Reading(root=root)
-    return ray.data.from_arrow(places).map_batches(reading, batch_size=None, batch_format="pyarrow", num_cpus=0.5)
-
-
-def held_out(
-    root: Storage, places: list[pa.Table], audio: AudioConfig
-) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
-    """Track by track, the (n_clips, n_mels, clip_frames) clips that tagging would take, and its row of targets.
-
-    Of a track that is longer than what is stored (`train.max_track_s`), the clips are spread over what is stored.
-    """
-    for feeds in map(Reading(root=root), places):
-        targets = target_matrix(feeds)
-        for n, (log_mel, duration_s) in enumerate(zip(feeds["log_mel"], feeds["duration_s"].to_pylist(), strict=True)):
-            yield planned_clips(read_log_mel(log_mel, audio.log_mel.n_mels), duration_s, audio), targets[n]
+    heard = pc.greater(index["n_frames"], 0)
+    examples, index = examples.filter(heard), index.filter(heard)
+    columns = (index[name].to_pylist() for name in Place._fields)
+    return Stored(
+        track_ids=examples["track_id"].to_pylist(),
+        places=[Place(*values) for values in zip(*columns, strict=True)],
+        targets=matrix_of(examples, "targets"),
+        weights=matrix_of(examples, "weights"),
+    )

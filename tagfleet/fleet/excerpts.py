@@ -1,54 +1,80 @@
-"""Clips out of a stored whole-track log-mel: drawn at random for training, evenly spaced for validation and test."""
+"""Clips out of stored whole-track log-mels: drawn at random for training, evenly spaced for validation and test."""
 
 from __future__ import annotations
 
 import hashlib
+from functools import lru_cache
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from tagfleet.audio.clips import plan_clips
 from tagfleet.audio.config import AudioConfig
+from tagfleet.store.objects import Storage
+
+if TYPE_CHECKING:
+    from pyarrow import NativeFile
 
 FLOOR_DB = -100.0
-"""What LogMel gives for silence: a clip is filled up with it, and no gain goes below."""
+"""What LogMel gives for silence: a clip is filled up with it."""
+OPEN_FILES = 256
 
 
-def read_log_mel(log_mel: pa.BinaryScalar, n_mels: int) -> NDArray[np.float16]:
-    """A cell of FEATURES.log_mel as (n_frames, n_mels), without a copy."""
-    return np.frombuffer(log_mel.as_buffer(), dtype=np.float16).reshape(-1, n_mels)
+class Place(NamedTuple):
+    """Where a track's log-mel lies: FEATURE_INDEX columns."""
+
+    file: str
+    offset: int
+    n_frames: int
+    duration_s: float
 
 
-def drawn_clips(
-    log_mel: NDArray[np.float16], n_clips: int, clip_frames: int, max_gain_db: float, seed: int
-) -> NDArray[np.float32]:
-    """Clips from anywhere in the track, each with its own gain, as (n_clips, n_mels, clip_frames) dB."""
-    draw = np.random.default_rng(seed)
-    starts = draw.integers(0, max(1, len(log_mel) - clip_frames + 1), size=n_clips)
-    gains = draw.uniform(-max_gain_db, max_gain_db, size=n_clips).astype(np.float32)
-    clips = _cut(log_mel, [int(start) for start in starts], clip_frames)
-    return np.asarray(np.maximum(clips + gains[:, None, None], FLOOR_DB), dtype=np.float32)
+class LogMelFiles:
+    """The Arrow files of a features folder; reads only the frames that are asked for. May be used by several threads.
+
+    Holds up to OPEN_FILES open files.
+    """
+
+    def __init__(self, root: Storage, n_mels: int) -> None:
+        self.n_mels = n_mels
+        filesystem, base = root.arrow_filesystem()
+        self._open = lru_cache(maxsize=OPEN_FILES)(lambda key: filesystem.open_input_file(f"{base}/{key}"))
+
+    def frames(self, place: Place, start: int, n: int) -> NDArray[np.float16]:
+        """Frames [start, start + n) of a track, fewer at its end, as (n_frames, n_mels)."""
+        n = max(0, min(n, place.n_frames - start))
+        row = 2 * self.n_mels
+        file: NativeFile = self._open(place.file)
+        data = file.read_at(n * row, place.offset + start * row)
+        return np.frombuffer(data, dtype=np.float16).reshape(n, self.n_mels)
+
+    def clips(self, place: Place, starts: list[int], clip_frames: int) -> NDArray[np.float32]:
+        """(n_clips, n_mels, clip_frames) in dB; a clip that reaches beyond the track is filled up with silence."""
+        clips = np.full((len(starts), self.n_mels, clip_frames), FLOOR_DB, dtype=np.float32)
+        for clip, start in zip(clips, starts, strict=True):
+            piece = self.frames(place, start, clip_frames)
+            clip[:, : len(piece)] = piece.T
+        return clips
 
 
-def planned_clips(log_mel: NDArray[np.float16], duration_s: float, audio: AudioConfig) -> NDArray[np.float32]:
-    """The clips that tagging would take, to the nearest frame, as (n_clips, n_mels, clip_frames) dB."""
-    kept_s = min(duration_s, len(log_mel) * audio.log_mel.hop_length / audio.log_mel.sample_rate)
-    starts_s = plan_clips(kept_s, audio.n_clips, audio.clip_s)
-    last = max(0, len(log_mel) - audio.clip_frames)
+def drawn_starts(n_frames: int, n_clips: int, clip_frames: int, rng: np.random.Generator) -> list[int]:
+    """First frames of clips from anywhere in a track."""
+    return [int(start) for start in rng.integers(0, max(1, n_frames - clip_frames + 1), size=n_clips)]
+
+
+def planned_starts(place: Place, audio: AudioConfig) -> list[int]:
+    """First frames of the clips that tagging would take, to the nearest frame.
+
+    Of a track that is longer than what is stored (`data.max_track_s`), the clips are spread over what is stored.
+    """
     frames_per_s = audio.log_mel.sample_rate / audio.log_mel.hop_length
-    return _cut(log_mel, [min(last, round(start_s * frames_per_s)) for start_s in starts_s], audio.clip_frames)
-
-
-def _cut(log_mel: NDArray[np.float16], starts: list[int], clip_frames: int) -> NDArray[np.float32]:
-    clips = np.full((len(starts), log_mel.shape[1], clip_frames), FLOOR_DB, dtype=np.float32)
-    for clip, start in zip(clips, starts, strict=True):
-        piece = log_mel[start : start + clip_frames]
-        clip[:, : len(piece)] = piece.T
-    return clips
+    starts_s = plan_clips(min(place.duration_s, place.n_frames / frames_per_s), audio.n_clips, audio.clip_s)
+    last = max(0, place.n_frames - audio.clip_frames)
+    return [min(last, round(start_s * frames_per_s)) for start_s in starts_s]
 
 
 def stable_seed(*parts: object) -> int:
     """The same 63-bit number for the same parts, in every process and on every machine."""
     text = "\0".join(map(str, parts))
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest()) >> 1
+    return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()) >> 1

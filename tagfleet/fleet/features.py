@@ -1,4 +1,9 @@
-"""Whole-track log-mels for training: made once per audio path, stored as Parquet, read again by every epoch."""
+"""Whole-track log-mels for training: made once per audio path, stored uncompressed, read clip by clip ever after.
+
+features/<digest>/part-<n>.arrow      FEATURES rows, Arrow IPC
+features/<digest>/part-<n>.parquet    FEATURE_INDEX rows: where in it each log-mel lies; written last, so that an Arrow
+                                      file without one is not there
+"""
 
 from __future__ import annotations
 
@@ -13,28 +18,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from tagfleet.audio.config import AudioConfig, DecodeLimits
 from tagfleet.errors import FetchError, JobError, TrackError
 from tagfleet.fleet.cluster import root_cause
-from tagfleet.fleet.config import TrainConfig
+from tagfleet.fleet.config import DataConfig, WorkersConfig
 from tagfleet.fleet.excerpts import stable_seed
-from tagfleet.schemas import FEATURES
+from tagfleet.schemas import FEATURE_INDEX, FEATURES
 from tagfleet.store.objects import Storage
 from tagfleet.store.sources import fingerprint, open_uri
-
-INDEX = pa.schema(
-    [
-        pa.field("track_id", pa.string(), nullable=False),
-        pa.field("audio_fingerprint", pa.string()),
-        pa.field("error_reason", pa.string()),
-        pa.field("duration_s", pa.float64()),
-        pa.field("n_frames", pa.int32(), nullable=False),
-        pa.field("file", pa.string(), nullable=False),  # key under the root
-        pa.field("row", pa.int64(), nullable=False),  # of that file
-    ]
-)
-"""Which features there are, and where; all that can be read of them cheaply."""
 
 
 def make_features(
@@ -43,10 +36,11 @@ def make_features(
     audio: AudioConfig,
     *,
     limits: DecodeLimits,
-    config: TrainConfig,
+    data: DataConfig,
+    workers: WorkersConfig,
     advance: Callable[[int, int], None],
 ) -> pa.Table:
-    """INDEX rows of `tracks`, after decoding those that have no features yet; what is stored is not decoded again.
+    """FEATURE_INDEX rows of `tracks`, after decoding those that have no features yet; none is decoded twice.
 
     A track that fails is a row with a reason and no frames. One whose bytes could not be had is not stored: it is
     tried again by the next call. Files lie in an order that mixes creators, so that reading them one after the
@@ -55,18 +49,18 @@ def make_features(
     """
     import ray.data
 
-    folder = features_folder(audio, config.max_track_s)
+    folder = features_folder(audio, data.max_track_s)
     failures: dict[str, str] = {}
     todo = tracks.filter(pc.is_null(_places(tracks, read_index(root, folder))))
     todo = todo.take(np.argsort([stable_seed(track_id) for track_id in todo["track_id"].to_pylist()]))
     if todo.num_rows:
-        n = config.tracks_per_file
-        decoding = Decoding(audio=audio, limits=limits, root=root, max_track_s=config.max_track_s)
+        n = workers.tracks_per_file
+        decoding = Decoding(audio=audio, limits=limits, root=root, max_track_s=data.max_track_s)
         made = (
             ray.data.from_arrow([todo.slice(start, n) for start in range(0, todo.num_rows, n)])
-            .map_batches(decoding, batch_size=None, batch_format="pyarrow", num_cpus=config.decode_cpus)
+            .map_batches(decoding, batch_size=None, batch_format="pyarrow", num_cpus=workers.decode_cpus)
             .map_batches(
-                Storing(root=root, folder=folder), batch_size=None, batch_format="pyarrow", num_cpus=config.decode_cpus
+                Storing(root=root, folder=folder), batch_size=None, batch_format="pyarrow", num_cpus=workers.decode_cpus
             )
         )
         done = 0
@@ -128,7 +122,7 @@ class Decoding:
 
 @dataclass(frozen=True, kw_only=True)
 class Storing:
-    """Put FEATURES rows into one Parquet file that appears at once and whole."""
+    """Put FEATURES rows into one Arrow file, and then say where each lies."""
 
     root: Storage
     folder: str
@@ -137,41 +131,55 @@ class Storing:
         """`track_id` and `error_reason` of all; a failed fetch says nothing of the track and is not stored."""
         fetched = features.filter(pc.is_valid(features["audio_fingerprint"]))
         if fetched.num_rows:
-            data = io.BytesIO()
-            # Log-mels hardly compress, and their min and max tell nothing.
-            pq.write_table(fetched, data, compression={"log_mel": "none"}, write_statistics=["track_id"])
-            self.root.write(f"{self.folder}/part-{uuid.uuid4().hex}.parquet", data.getvalue())
+            store_features(self.root, self.folder, fetched)
         return features.select(["track_id", "error_reason"])
 
 
+def store_features(root: Storage, folder: str, features: pa.Table) -> None:
+    """FEATURES rows as one Arrow file and its index."""
+    name = f"{folder}/part-{uuid.uuid4().hex}"
+    data, starts = _arrow_file(features)
+    root.write(f"{name}.arrow", data)
+    index = features.select([field for field in FEATURE_INDEX.names if field in FEATURES.names])
+    files = pa.array([f"{name}.arrow"] * features.num_rows)
+    index = index.append_column("file", files).append_column("offset", pa.array(starts)).cast(FEATURE_INDEX)
+    small = io.BytesIO()
+    pq.write_table(index, small)
+    root.write(f"{name}.parquet", small.getvalue())
+
+
+def _arrow_file(features: pa.Table) -> tuple[bytes, NDArray[np.int64]]:
+    """The file, and where in it the log-mel of each row begins."""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_file(sink, FEATURES) as writer:
+        writer.write_table(features.combine_chunks())
+    data = sink.getvalue()
+    column = pa.ipc.open_file(data).read_all()["log_mel"].chunk(0)  # views of `data`: addresses tell the places
+    _, offsets, values = column.buffers()
+    starts = np.frombuffer(offsets, np.int64)[: features.num_rows] + (values.address - data.address)
+    return data.to_pybytes(), starts
+
+
 def read_index(root: Storage, folder: str) -> pa.Table:
-    """INDEX rows of everything stored in a features folder; reads the small columns only."""
+    """FEATURE_INDEX rows of everything stored in a features folder; reads the small files only."""
     keys = sorted(info.key for info in root.list(folder) if info.key.endswith(".parquet"))
     if not keys:
-        return INDEX.empty_table()
+        return FEATURE_INDEX.empty_table()
     filesystem, base = root.arrow_filesystem()
-    paths = {f"{base}/{key}": key for key in keys}
-    stored = pa.dataset.dataset(list(paths), schema=FEATURES, format="parquet", filesystem=filesystem)
-    small = [name for name in INDEX.names if name in FEATURES.names]
-    table = stored.to_table(columns=[*small, "__filename"])
-    names = table["__filename"].combine_chunks().dictionary_encode()
-    place = names.indices.to_numpy()
-    first = np.unique(place, return_index=True)[1]
-    files = pa.array([paths[name] for name in names.dictionary.to_pylist()])
-    row = pa.array(np.arange(len(place)) - first[place])
-    return pa.table([*table.select(small).columns, files.take(names.indices), row], schema=INDEX)
+    paths = [f"{base}/{key}" for key in keys]
+    return pa.dataset.dataset(paths, schema=FEATURE_INDEX, format="parquet", filesystem=filesystem).to_table()
 
 
 def index_of(tracks: pa.Table, index: pa.Table, failures: Mapping[str, str]) -> pa.Table:
-    """The INDEX rows of `tracks`, in their order; one that has none gets no frames and its reason from `failures`."""
+    """FEATURE_INDEX rows of `tracks`, in their order; one without gets no frames and its reason from `failures`."""
     found = index.take(_places(tracks, index))
-    columns = {name: found[name] for name in INDEX.names} | {"track_id": tracks["track_id"]}
+    columns = {name: found[name] for name in FEATURE_INDEX.names} | {"track_id": tracks["track_id"]}
     reasons = pa.array([failures.get(track_id) for track_id in tracks["track_id"].to_pylist()], pa.string())
     columns["error_reason"] = pc.coalesce(found["error_reason"], reasons)
     columns["n_frames"] = pc.fill_null(found["n_frames"], 0)
     columns["file"] = pc.fill_null(found["file"], "")
-    columns["row"] = pc.fill_null(found["row"], 0)
-    return pa.table(columns, schema=INDEX)
+    columns["offset"] = pc.fill_null(found["offset"], 0)
+    return pa.table(columns, schema=FEATURE_INDEX)
 
 
 def _places(tracks: pa.Table, index: pa.Table) -> pa.Array:

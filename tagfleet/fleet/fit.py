@@ -1,27 +1,27 @@
-"""The Ray Train run: workers, shards, checkpoints under the storage root, and the best epoch's weights at the end."""
+"""The Ray Train run: workers, checkpoints under the storage root, and the best epoch's weights at the end."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import ray.data
 import ray.train
 import ray.train.torch
 import safetensors.torch
 from torch import Tensor
 
 from tagfleet.errors import JobError, TagfleetError
+from tagfleet.fleet.checkpoints import BEST_FILE
 from tagfleet.fleet.cluster import root_cause
-from tagfleet.fleet.config import Recipe
-from tagfleet.fleet.dataset import feed, places_of
 from tagfleet.fleet.runs import write_metrics
-from tagfleet.fleet.train_loop import WorkerJob, train_worker
-from tagfleet.model.tagger import WEIGHTS_FILE
+from tagfleet.fleet.team import Team
+from tagfleet.fleet.train_loop import WorkerJob, run_epochs
 from tagfleet.store.objects import Storage
 
 CONTROLLER_POLL_S = "0.5"
@@ -29,56 +29,94 @@ CONTROLLER_POLL_S = "0.5"
 
 @dataclass(frozen=True, kw_only=True)
 class BestEpoch:
-    """The weights of the epoch with the lowest validation loss, the earlier one of equals."""
+    """The weights of the epoch with the best validation metric."""
 
     epoch: int
     weights: Mapping[str, Tensor]
+    history: list[dict[str, Any]]
+    """One line per epoch."""
 
 
-def fit(
-    root: Storage, recipe: Recipe, index: pa.Table, train: pa.Table, validation: pa.Table, run_id: str
-) -> BestEpoch:
-    """Train on the features of the EXAMPLES rows `train`, choose by those of `validation`.
+def fit(job: WorkerJob, run_id: str) -> BestEpoch:
+    """Train on `job.train`, choose the epoch by `job.validation`.
 
     Goes on from the last checkpoint below `runs/<run_id>/checkpoints` where there is one; a run whose epochs are all
-    done only reads the best of them. Raises JobError: what a worker raised, or that it died.
+    done only reads the best of them. A worker that dies is started again `workers.max_failures` times, with the others,
+    from the last checkpoint. Raises JobError: what a worker raised, or that it died.
     """
     # A finished epoch waits for the controller's next look; two seconds, Ray's default, are as long as an epoch here.
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", CONTROLLER_POLL_S)
-    config = recipe.train
-    filesystem, base = root.arrow_filesystem()
-    job = WorkerJob(root=root, recipe=recipe, n_train_tracks=train.num_rows, validation=places_of(index, validation))
-    in_order = ray.data.ExecutionOptions(preserve_order=True)
+    workers = job.recipe.workers
+    filesystem, base = job.root.arrow_filesystem()
     trainer = ray.train.torch.TorchTrainer(
         partial(train_worker, job),
         scaling_config=ray.train.ScalingConfig(
-            num_workers=config.n_workers,
-            use_gpu=config.use_gpu,
-            resources_per_worker={"CPU": config.cpus_per_worker, **({"GPU": 1} if config.use_gpu else {})},
+            num_workers=workers.n_workers,
+            use_gpu=workers.use_gpu,
+            resources_per_worker={"CPU": workers.cpus_per_worker, **({"GPU": 1} if workers.use_gpu else {})},
         ),
         run_config=ray.train.RunConfig(
             name="checkpoints",
             storage_path=f"{base}/runs/{run_id}",
             storage_filesystem=filesystem,
-            checkpoint_config=ray.train.CheckpointConfig(
-                num_to_keep=2, checkpoint_score_attribute="validation_loss", checkpoint_score_order="min"
-            ),
-            failure_config=ray.train.FailureConfig(max_failures=config.max_failures),
-            callbacks=[MetricsFile(root, run_id)],  # type: ignore[list-item]  # typed as of Train V1
+            checkpoint_config=ray.train.CheckpointConfig(num_to_keep=2),
+            failure_config=ray.train.FailureConfig(max_failures=workers.max_failures),
+            callbacks=[MetricsFile(job.root, run_id)],  # type: ignore[list-item]  # typed as of Train V1
         ),
-        datasets={"train": feed(root, places_of(index, train))},
-        dataset_config=ray.train.DataConfig(execution_options=in_order),
     )
     try:
         result = trainer.fit()
     except ray.train.TrainingFailedError as error:
         raise _told(error, run_id) from error
-    assert result.metrics is not None and result.best_checkpoints is not None  # every epoch reports both
-    checkpoint, metrics = min(result.best_checkpoints, key=lambda kept: kept[1]["validation_loss"])
-    write_metrics(root, run_id, result.metrics["history"])
-    with checkpoint.filesystem.open_input_file(f"{checkpoint.path}/{WEIGHTS_FILE}") as file:
+    assert result.metrics is not None and result.checkpoint is not None  # every epoch reports both
+    if stopped := result.metrics.get("stopped"):
+        raise JobError(f"run {run_id} stopped: {stopped['message']}", hint=stopped["hint"])
+    history = result.metrics["history"]
+    write_metrics(job.root, run_id, history)
+    checkpoint = result.checkpoint
+    with checkpoint.filesystem.open_input_file(f"{checkpoint.path}/{BEST_FILE}") as file:
         weights = safetensors.torch.load(file.read())
-    return BestEpoch(epoch=metrics["history"][-1]["epoch"], weights=weights)
+    return BestEpoch(epoch=result.metrics["best_epoch"], weights=weights, history=history)
+
+
+def train_worker(job: WorkerJob) -> None:
+    """What runs in each of Ray's worker processes.
+
+    What no second start can mend (a loss that is no number) is told as the outcome, not as a failure to start again
+    from.
+    """
+    context = ray.train.get_context()
+    team = Team(
+        rank=context.get_world_rank(),
+        size=context.get_world_size(),
+        device=ray.train.torch.get_device(),
+        wrap=ray.train.torch.prepare_model,
+        report=partial(_report, context.get_world_rank() == 0),
+        restored=_restored,
+    )
+    try:
+        run_epochs(job, team)
+    except JobError as error:
+        ray.train.report({"stopped": {"message": error.message, "hint": error.hint}})
+
+
+def _report(leads: bool, line: dict[str, Any], write: Callable[[Path], None] | None) -> None:
+    if not leads or write is None:
+        ray.train.report(line)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        write(Path(folder))
+        ray.train.report(line, checkpoint=ray.train.Checkpoint.from_directory(folder))
+
+
+@contextmanager
+def _restored() -> Iterator[Path | None]:
+    checkpoint = ray.train.get_checkpoint()
+    if checkpoint is None:
+        yield None
+        return
+    with checkpoint.as_directory() as folder:
+        yield Path(folder)
 
 
 class MetricsFile(ray.train.UserCallback):
@@ -92,7 +130,8 @@ class MetricsFile(ray.train.UserCallback):
         self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: ray.train.Checkpoint | None
     ) -> None:
         """Called in the controller's process with what every rank reported."""
-        write_metrics(self.root, self.run_id, metrics[0]["history"])
+        if "history" in metrics[0]:
+            write_metrics(self.root, self.run_id, metrics[0]["history"])
 
 
 def _told(error: ray.train.TrainingFailedError, run_id: str) -> JobError:
@@ -103,5 +142,5 @@ def _told(error: ray.train.TrainingFailedError, run_id: str) -> JobError:
             return JobError(f"run {run_id} stopped: {cause.message}", hint=cause.hint)
     return JobError(
         f"run {run_id} stopped: {root_cause(error)}",
-        hint="when the cause is mended, go on from the last checkpoint with --resume",
+        hint=f"when the cause is mended, go on from the last checkpoint: tagfleet train --resume {run_id}",
     )

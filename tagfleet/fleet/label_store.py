@@ -47,12 +47,11 @@ def _latest_taxonomy_version(root: Storage) -> str | None:
     return found
 
 
-def stored_labels(root: Storage) -> tuple[pa.Table, Taxonomy]:
-    """The latest LABELS rows, and the taxonomy that they were made with, without labels that no track has.
-
-    Raises NotFoundError when there are none.
+def stored_labels(root: Storage, version: int | None = None) -> tuple[pa.Table, Taxonomy]:
+    """The LABELS rows of a version (None: the latest), and the taxonomy that they were made with, without labels that
+    no track has. Raises NotFoundError when there are none.
     """
-    labels = Table(root, "labels").read()
+    labels = Table(root, "labels").read(version)
     versions = pc.unique(labels["taxonomy_version"]).to_pylist()
     if not versions:
         raise NotFoundError(

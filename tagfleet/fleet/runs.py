@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from threading import Event, Thread
 from typing import Any
+
+from pydantic import ValidationError
 
 from tagfleet.errors import ConflictError, DigestMismatch, NotFoundError, StorageError
 from tagfleet.fleet.config import Recipe
@@ -14,35 +16,56 @@ from tagfleet.store.objects import Storage
 
 POLL_S = 0.5
 
+Advance = Callable[[int, int], None]
+"""Called with (tracks done, failed), totals so far."""
+Watch = Callable[[str, int | None], AbstractContextManager[Advance]]
+"""Opened with what is being done and how many there are; shows it until it is closed."""
+
+
+def unwatched(what: str, total: int | None) -> AbstractContextManager[Advance]:
+    """Shows nothing."""
+    return nullcontext(lambda done, failed: None)
+
+
 Report = Callable[[Mapping[str, Any]], None]
 """Called once per finished epoch with its line of `metrics.jsonl`."""
 
 
-def open_run(root: Storage, run_id: str, recipe: Recipe, *, resume: bool) -> None:
-    """Claim a new run id, or check that a run to be resumed had the same recipe.
-
-    Raises ConflictError when the id is taken, NotFoundError when there is nothing to resume, DigestMismatch when
-    settings, taxonomy or tracks are not those the run was started with.
-    """
-    key = f"runs/{run_id}/recipe.json"
+def open_run(root: Storage, run_id: str, recipe: Recipe) -> None:
+    """Claim a new run id with its recipe. Raises ConflictError when the id is taken."""
     described = {"digest": recipe.digest, **recipe.model_dump(mode="json")}
-    if not resume:
-        text = json.dumps(described, ensure_ascii=False, indent=2).encode()
-        if not root.create(key, text):
-            raise ConflictError(
-                f"there is a training run {run_id} already", hint="continue it with --resume, or take another --run-id"
-            )
-        return
-    try:
-        before = json.loads(root.read(key))
-    except NotFoundError as error:
-        raise NotFoundError(f"there is no training run {run_id} to resume", hint="leave out --resume") from error
-    if before["digest"] != recipe.digest:
-        changed = ", ".join(name for name in described if name != "digest" and before.get(name) != described[name])
-        raise DigestMismatch(
-            f"run {run_id} was started with another recipe: {changed} changed",
-            hint="resume with the settings, taxonomy and tracks it had, or start a new run",
+    if not root.create(f"runs/{run_id}/recipe.json", json.dumps(described, ensure_ascii=False, indent=2).encode()):
+        raise ConflictError(
+            f"there is a training run {run_id} already", hint=f"continue it with --resume {run_id}, or take another id"
         )
+
+
+def read_recipe(root: Storage, run_id: str) -> Recipe:
+    """The recipe that a run was started with.
+
+    Raises NotFoundError when there is no such run, DigestMismatch when this tagfleet reads other settings out of it.
+    """
+    try:
+        described = json.loads(root.read(f"runs/{run_id}/recipe.json"))
+    except NotFoundError as error:
+        raise NotFoundError(
+            f"there is no training run {run_id} in {root.root}", hint="tagfleet train starts one; check --root"
+        ) from error
+    digest = described.pop("digest", None)
+    try:
+        recipe = Recipe.model_validate(described)
+    except ValidationError as error:
+        raise DigestMismatch(
+            f"the recipe of run {run_id} is not one of this tagfleet's: {error}", hint="use the tagfleet it began with"
+        ) from error
+    if recipe.digest != digest:
+        raise DigestMismatch(f"the recipe of run {run_id} was changed: its digest is {recipe.digest}, not {digest}")
+    return recipe
+
+
+def write_json(root: Storage, run_id: str, name: str, value: Mapping[str, Any]) -> None:
+    """A file of a run that people and programs read."""
+    root.write(f"runs/{run_id}/{name}", json.dumps(value, ensure_ascii=False, indent=2).encode() + b"\n")
 
 
 def write_metrics(root: Storage, run_id: str, history: Sequence[Mapping[str, Any]]) -> None:
@@ -69,14 +92,9 @@ def read_result(root: Storage, run_id: str) -> dict[str, Any] | None:
     return result
 
 
-def write_result(root: Storage, run_id: str, result: Mapping[str, Any]) -> None:
-    """Mark the run as finished; the last thing it writes."""
-    root.write(f"runs/{run_id}/result.json", json.dumps(result, ensure_ascii=False, indent=2).encode())
-
-
 @contextmanager
-def reported(root: Storage, run_id: str, report: Report) -> Iterator[None]:
-    """Call `report` for every epoch that is finished while the body runs, from another thread.
+def reported(root: Storage, run_id: str, *reports: Report) -> Iterator[None]:
+    """Call `reports` for every epoch that is finished while the body runs, from another thread.
 
     The epochs are finished in other processes, perhaps on other machines; `metrics.jsonl` is where they meet. Epochs
     of an earlier start are not reported again.
@@ -91,7 +109,8 @@ def reported(root: Storage, run_id: str, report: Report) -> Iterator[None]:
             last_look = finished.wait(POLL_S)
             with suppress(StorageError):  # a look that fails delays a line, the next one brings it
                 for line in read_metrics(root, run_id)[n_reported:]:
-                    report(line)
+                    for report in reports:
+                        report(line)
                     n_reported += 1
 
     thread = Thread(target=follow, name="metrics", daemon=True)

@@ -21,10 +21,10 @@ from tagfleet.audio.config import AudioConfig, DecodeLimits
 from tagfleet.audio.decode import decode_clips
 from tagfleet.audio.logmel import LogMel
 from tagfleet.errors import FetchError, TrackError
-from tagfleet.model.tagger import Tagger, TrackPrediction
+from tagfleet.fleet.taggers import load_tagger
+from tagfleet.model.tagger import TrackPrediction
 from tagfleet.schemas import LOG_MELS, PARTS, PREDICTIONS
 from tagfleet.store.config import StorageConfig
-from tagfleet.store.models import ModelStore
 from tagfleet.store.objects import Storage
 from tagfleet.store.predictions import write_part
 from tagfleet.store.sources import open_uri
@@ -71,8 +71,7 @@ class Predicting:
 
     def __init__(self, root: Storage, model: str, model_id: str, run_id: str, tagged_at: datetime, device: str) -> None:
         one_thread()
-        _, files = ModelStore(root).load(model)
-        self.tagger = Tagger.from_files(files, expected_id=model_id, device=device)
+        _, self.tagger = load_tagger(root, model, expected_id=model_id, device=device)
         self.run = {"run_id": run_id, "tagged_at": tagged_at}
 
     def __call__(self, log_mels: pa.Table) -> pa.Table:
@@ -100,7 +99,10 @@ class Predicting:
 
 
 def prediction_columns(prediction: TrackPrediction) -> dict[str, Any]:
-    """The plain columns that search reads, from what the tagger said of one track."""
+    """The plain columns that search reads, from what the tagger said of one track.
+
+    Genre and mood are null when the answer is "unknown", as they are where the taxonomy has no such axis.
+    """
     tops = {axis: labels[0] for axis, labels in prediction.accepted.items() if labels}
     columns: dict[str, Any] = {}
     for axis in ("genre", "mood"):

@@ -1,4 +1,4 @@
-"""The labels of a whole catalogue, and the targets that a network is trained on.
+"""The labels of a whole catalogue.
 
 Two steps, because the first is done by many workers: `match_tracks` reads each track's texts by itself, `settle_labels`
 decides what only the whole catalogue can tell (conflicts counted, the ends of a score, corrections, the split).
@@ -22,7 +22,7 @@ from tagfleet.labels.matching import Claim
 from tagfleet.labels.polarity import Ends, Scored, score_of, select_ends, stable_order
 from tagfleet.labels.reading import TrackReader
 from tagfleet.labels.split import Balance, assign_splits, balance_of, counts_by_side, without_rare
-from tagfleet.labels.taxonomy import NO_LABEL, LabelSet, Taxonomy
+from tagfleet.labels.taxonomy import LabelSet, Taxonomy
 from tagfleet.schemas import LABELS, MATCHES, conform
 
 
@@ -348,27 +348,3 @@ def count_labels(
             by_side = sides.get(name, nowhere)
             counts[name] = {"n_tracks": sum(by_side.values()), "n_creators": len(groups.get(name, ())), **by_side}
     return counts
-
-
-def encode_targets(labels: pa.Table, taxonomy: Taxonomy, track_ids: Sequence[str]) -> dict[str, NDArray[np.float32]]:
-    """Per axis a (n_tracks, n_labels) matrix; a row of NaN where the axis is unknown (masked).
-
-    On an exclusive axis a row sums to 1 (a track with two labels is half each), elsewhere it is 0 and 1. A person's
-    `none` is a row of zeros, and masked on an exclusive axis, where there is no answer to learn. Rows are those of
-    `track_ids`, which must differ, columns the labels in the taxonomy's order. Labels of other tracks, or that the
-    taxonomy no longer has, are left out.
-    """
-    rows = pc.index_in(labels["track_id"], pa.array(track_ids, pa.string()))
-    targets = {}
-    for axis in taxonomy.axes:
-        columns = pc.index_in(labels["label"], pa.array([label.id for label in axis.labels], pa.string()))
-        on_axis = pc.and_(pc.equal(labels["axis"], axis.axis), pc.is_valid(rows))
-        here = pc.and_(on_axis, pc.is_valid(columns))
-        row, column = rows.filter(here).to_numpy(), columns.filter(here).to_numpy()
-        matrix = np.full((len(track_ids), len(axis.labels)), np.nan, dtype=np.float32)
-        if not axis.exclusive:
-            matrix[rows.filter(pc.and_(on_axis, pc.equal(labels["label"], NO_LABEL))).to_numpy()] = 0.0
-        matrix[row] = 0.0
-        matrix[row, column] = 1.0
-        targets[axis.axis] = matrix / matrix.sum(axis=1, keepdims=True) if axis.exclusive else matrix
-    return targets

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 from collections.abc import Mapping
@@ -22,7 +23,6 @@ from tagfleet.errors import DigestMismatch
 from tagfleet.labels.taxonomy import Taxonomy
 from tagfleet.model.calibration import Calibration
 from tagfleet.model.config import NetworkConfig
-from tagfleet.model.metrics import AxisMetrics
 from tagfleet.model.network import TagNet, for_inference
 
 TAGGER_FILE = "tagger.json"
@@ -43,7 +43,8 @@ class TrackPrediction:
     probabilities: Mapping[str, tuple[LabelProbability, ...]]
     """Every label, in the taxonomy's order."""
     accepted: Mapping[str, tuple[LabelProbability, ...]]
-    """The labels that count, the most probable first: exactly one on an exclusive axis, any number on the others."""
+    """The labels that count, the most probable first: one or, when the answer is "unknown", none on an exclusive axis,
+    any number on the others."""
 
 
 class TrainingFacts(Section):
@@ -54,8 +55,12 @@ class TrainingFacts(Section):
     epoch: int
     """The epoch whose weights these are, counted from 1."""
     n_train_tracks: int
-    metrics: tuple[AxisMetrics, ...] = ()
-    """On held-out creators."""
+    parent: str = ""
+    """The model, name:version, whose weights training began with; empty: none."""
+    labels_version: int = -1
+    """The label table that it learned from; -1: not recorded."""
+    catalog_version: int = -1
+    """And the catalogue's."""
 
 
 class _TaggerFile(Section):
@@ -91,11 +96,14 @@ class Tagger:
         calibration: Calibration | None = None,
         device: str = "cpu",
     ) -> None:
-        """`weights` is a TagNet's state dict; DigestMismatch when a name or shape differs from `network`'s."""
+        """`weights` is a TagNet's state dict; DigestMismatch when a name or shape differs from `network`'s, or when the
+        calibration was made for other axes than the taxonomy's.
+        """
         self.audio = audio
         self.network = network
         self.taxonomy = taxonomy
         self.calibration = calibration or Calibration()
+        self.calibration.check(taxonomy.axes)
         self.facts = facts
         self.device = device
         self.weights = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
@@ -117,23 +125,30 @@ class Tagger:
             "taxonomy_version": self.taxonomy.version,
         }
 
-    def logits(self, log_mel: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
-        """Per axis the (n_labels,) logits of ONE track, the mean over its (n_clips, n_mels, n_frames) log-mels in dB.
+    def with_calibration(self, calibration: Calibration) -> Tagger:
+        """The same network under another calibration: weights are shared, `model_id` stays.
+
+        DigestMismatch when it was made for other axes than the taxonomy's.
+        """
+        calibration.check(self.taxonomy.axes)
+        tagger = copy.copy(self)
+        tagger.calibration = calibration
+        return tagger
+
+    def clip_logits(self, log_mel: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+        """Per axis the (n_clips, n_labels) logits of ONE track, from its (n_clips, n_mels, n_frames) log-mels in dB.
 
         One forward a track: a batch of several would be faster on a GPU, but then rounding depends on the neighbours.
         """
         with torch.inference_mode():
             # A copy: clips cut out of Arrow buffers are read-only and lie at any address.
             by_axis = self._net(torch.tensor(log_mel, device=self.device))
-        return {axis: x.double().mean(0).float().cpu().numpy() for axis, x in by_axis.items()}
+        return {axis: x.float().cpu().numpy() for axis, x in by_axis.items()}
 
     def probabilities(self, log_mel: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
         """Per axis the calibrated (n_labels,) probabilities of ONE track."""
-        logits = self.logits(log_mel)
-        return {
-            axis.axis: self.calibration.probabilities(logits[axis.axis], exclusive=axis.exclusive)
-            for axis in self.taxonomy.axes
-        }
+        logits = self.clip_logits(log_mel)
+        return {axis.axis: self.calibration.probabilities(axis, logits[axis.axis]) for axis in self.taxonomy.axes}
 
     def tag(self, log_mel: NDArray[np.float32]) -> TrackPrediction:
         """Probabilities and accepted labels of ONE track from its (n_clips, n_mels, n_frames) log-mel in dB.
@@ -146,7 +161,7 @@ class Tagger:
             p = by_axis[axis.axis]
             row = tuple(LabelProbability(label.id, float(value)) for label, value in zip(axis.labels, p, strict=True))
             probabilities[axis.axis] = row
-            accepted[axis.axis] = tuple(row[i] for i in self.calibration.accepted(p, exclusive=axis.exclusive))
+            accepted[axis.axis] = tuple(row[i] for i in self.calibration.accepted(axis, p))
         return TrackPrediction(probabilities=probabilities, accepted=accepted)
 
     def to_files(self) -> dict[str, bytes]:
@@ -166,7 +181,7 @@ class Tagger:
 
     @classmethod
     def from_files(cls, files: Mapping[str, bytes], *, expected_id: str | None = None, device: str = "cpu") -> Tagger:
-        """Read what `to_files` gave; never unpickles.
+        """Read what `to_files` gave, whatever other files lie beside; never unpickles.
 
         Raises DigestMismatch when a file is missing or not readable, when the content does not hash to the recorded
         id (or to `expected_id`), and when this code's audio path is not the one that the network was trained on.

@@ -2,7 +2,7 @@
 
 models/<name>/<version>/<file>            written first
 models/<name>/<version>/manifest.json     written last, exclusively: what has none is no version
-models/production.json                    the alias, with its history
+models/production/<number>.json           who put which version into production, or took it back, when and why
 """
 
 from __future__ import annotations
@@ -10,11 +10,12 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
+from tagfleet.config import Section
 from tagfleet.errors import ConflictError, DigestMismatch, NotFoundError, UsageError
 from tagfleet.store.objects import Storage, ensure_exclusive_create
 
@@ -42,6 +43,21 @@ class PublishedModel:
     model_id: str
     created_at: datetime
     in_production: bool
+
+
+class Promotion(Section):
+    """An entry of the history of what is in production."""
+
+    action: Literal["promote", "rollback"]
+    model: str
+    """name:version that is in production from then on."""
+    by: str
+    """user@machine."""
+    why: str = ""
+    against: tuple[str, ...] = ()
+    """What spoke against it, where it was forced."""
+    at: datetime
+    """UTC."""
 
 
 class ModelStore:
@@ -75,11 +91,16 @@ class ModelStore:
                 return ref
         raise ConflictError(f"other writers keep publishing {name}", hint="try again")
 
-    def load(self, text: str) -> tuple[ModelRef, dict[str, bytes]]:
-        """The files of a model by alias, name or name:version; DigestMismatch names a file that was changed."""
+    def load(self, text: str, only: Sequence[str] | None = None) -> tuple[ModelRef, dict[str, bytes]]:
+        """The files of a model by alias, name or name:version; those named in `only`, where it has them.
+
+        DigestMismatch names a file that was changed.
+        """
         ref = self.resolve(text)
         files = {}
         for file, expected in self._manifest(ref)["files"].items():
+            if only is not None and file not in only:
+                continue
             files[file] = self.root.read(_key(ref, file))
             if hashlib.sha256(files[file]).hexdigest() != expected:
                 raise DigestMismatch(
@@ -123,24 +144,47 @@ class ModelStore:
 
     def production(self) -> ModelRef | None:
         """The version that `retag` takes, or None."""
-        history = self._history()
-        return ModelRef(history[-1]["name"], history[-1]["version"]) if history else None
+        standing = self._standing()
+        return standing[-1] if standing else None
 
-    def promote(self, ref: ModelRef) -> None:
-        """Make `ref` the version in production; the earlier ones stay in the alias's history.
+    def promote(self, ref: ModelRef, *, by: str, why: str = "", against: Sequence[str] = ()) -> None:
+        """Make `ref` the version in production; what was there stays in the history.
 
-        Raises NotFoundError when there is no such version.
+        against: what spoke against it. Raises NotFoundError when there is no such version, ConflictError when another
+        promotion came first.
         """
         self.resolve(str(ref))
-        now = datetime.now(UTC).isoformat(timespec="seconds")
-        history = [*self._history(), {"name": ref.name, "version": ref.version, "promoted_at": now}]
-        self.root.write(f"models/{PRODUCTION}.json", json.dumps({"history": history}, indent=2).encode())
+        self._add(Promotion(action="promote", model=str(ref), by=by, why=why, against=tuple(against), at=_now()))
 
-    def _history(self) -> list[dict[str, Any]]:
-        try:
-            return list(json.loads(self.root.read(f"models/{PRODUCTION}.json"))["history"])
-        except NotFoundError:
-            return []
+    def rollback(self, *, by: str, why: str = "") -> ModelRef:
+        """Take back the last promotion that stands; NotFoundError when there is none before it."""
+        standing = self._standing()
+        if len(standing) < 2:
+            raise NotFoundError("no model was in production before the current one", hint="tagfleet models history")
+        self._add(Promotion(action="rollback", model=str(standing[-2]), by=by, why=why, at=_now()))
+        return standing[-2]
+
+    def history(self) -> list[Promotion]:
+        """All promotions and rollbacks, the first first."""
+        keys = sorted(info.key for info in self.root.list(f"models/{PRODUCTION}"))
+        return [Promotion.model_validate_json(self.root.read(key)) for key in keys]
+
+    def _standing(self) -> list[ModelRef]:
+        """Promotions that were not taken back."""
+        standing: list[ModelRef] = []
+        for entry in self.history():
+            if entry.action == "rollback":
+                standing.pop()
+            elif not standing or str(standing[-1]) != entry.model:
+                name, _, version = entry.model.partition(":")
+                standing.append(ModelRef(name, int(version)))
+        return standing
+
+    def _add(self, entry: Promotion) -> None:
+        ensure_exclusive_create(self.root)
+        n = len(self.history()) + 1
+        if not self.root.create(f"models/{PRODUCTION}/{n:06d}.json", entry.model_dump_json(indent=2).encode()):
+            raise ConflictError("another promotion came first", hint="look at tagfleet models history, then try again")
 
     def _manifest(self, ref: ModelRef) -> dict[str, Any]:
         return dict(json.loads(self.root.read(_key(ref, "manifest.json"))))
@@ -158,6 +202,10 @@ class ModelStore:
             if len(rest) == 2 and rest[0].isdecimal():
                 found.append((ModelRef(name, int(rest[0])), rest[1]))
         return found
+
+
+def _now() -> datetime:
+    return datetime.now(UTC).replace(microsecond=0)
 
 
 def _key(ref: ModelRef, file: str) -> str:

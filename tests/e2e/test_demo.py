@@ -23,7 +23,7 @@ def test_the_demo_ends_with_results_failures_and_commands_that_work(demo, capsys
     assert re.search(r"n_tagged +0\n", printed.out), "a second demo has nothing to tag"
     assert all(reason in printed.out for reason in ("empty", "truncated", "unsupported-container"))
     suggested = re.findall(r"^  \S*tagfleet (-c .*)$", printed.err, re.MULTILINE)
-    assert len(suggested) == 4
+    assert len(suggested) == 5
     for command in suggested:
         assert exit_code(shlex.split(command)) == 0, command
     assert list((demo / "export").glob("snapshot-v000001-*/part-0.parquet"))

@@ -57,7 +57,7 @@ def publish(storage, seed=0, **changes):
     tagger = random_tagger(seed, **changes)
     models = ModelStore(storage)
     ref = models.publish("tagger", tagger.to_files(), tagger.model_id)
-    models.promote(ref)
+    models.promote(ref, by="test")
     return ref, tagger
 
 

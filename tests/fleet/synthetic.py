@@ -1,22 +1,21 @@
 """Labelled tracks whose stored log-mels tell their labels, so that training needs no audio."""
 
-import io
-
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from tagfleet.audio.config import AudioConfig
-from tagfleet.fleet.config import Recipe, TrainConfig
-from tagfleet.fleet.features import features_folder
+from tagfleet.fleet.config import DataConfig, OptimiserConfig, Recipe, TrainConfig, TrainSettings, WorkersConfig
+from tagfleet.fleet.features import features_folder, store_features
+from tagfleet.fleet.label_store import store_taxonomy
 from tagfleet.labels.split import split_of
 from tagfleet.labels.taxonomy import Label, LabelSet, Taxonomy
-from tagfleet.model.config import NetworkConfig
+from tagfleet.model.config import AugmentConfig, NetworkConfig
 from tagfleet.schemas import FEATURES, LABELS, TRACKS, conform
 from tagfleet.store.sources import fingerprint
+from tagfleet.store.tables import Table
 
 AUDIO = AudioConfig(clip_frames=32)
-FOLDER = features_folder(AUDIO, TrainConfig().max_track_s)
+FOLDER = features_folder(AUDIO, DataConfig().max_track_s)
 NETWORK = NetworkConfig(width=8, dropout=0.0)
 GENRES = ("rock", "fusion", "ballad")
 INSTRUMENTS = ("piano", "drums")
@@ -86,7 +85,15 @@ def tracks_and_labels(n_tracks):
     return conform(partial, TRACKS), pa.Table.from_pylist(labels, schema=LABELS)
 
 
-def store_features(root, n_tracks, *, n_frames=128, n_files=3, broken=None):
+def store_catalog(root, n_tracks):
+    """The catalogue, the labels and their taxonomy in a storage root."""
+    tracks, labels = tracks_and_labels(n_tracks)
+    Table(root, "catalog").replace(tracks, note="synthetic")
+    Table(root, "labels").replace(labels, note="synthetic")
+    store_taxonomy(root, TAXONOMY)
+
+
+def store_log_mels(root, n_tracks, *, n_frames=128, n_files=3, broken=None):
     """FEATURES rows of all tracks as if make_features had decoded them; `broken` gets log-mels that are no numbers."""
     rows = []
     for n in range(n_tracks):
@@ -96,10 +103,32 @@ def store_features(root, n_tracks, *, n_frames=128, n_files=3, broken=None):
         facts = {"audio_fingerprint": fingerprint("e", 1), "duration_s": n_frames * 256 / 16000, "n_frames": n_frames}
         rows.append({"track_id": f"t{n:03d}", **facts, "log_mel": mel.tobytes()})
     for part in range(n_files):
-        data = io.BytesIO()
-        pq.write_table(pa.Table.from_pylist(rows[part::n_files], schema=FEATURES), data)
-        root.write(f"{FOLDER}/part-{part}.parquet", data.getvalue())
+        store_features(root, FOLDER, pa.Table.from_pylist(rows[part::n_files], schema=FEATURES))
+
+
+SECTIONS = {
+    "data": DataConfig,
+    "optimiser": OptimiserConfig,
+    "train": TrainConfig,
+    "workers": WorkersConfig,
+    "augment": AugmentConfig,
+    "network": NetworkConfig,
+}
+QUICK = {
+    "data": {"clips_per_track": 4},
+    "optimiser": {"learning_rate": 0.01},
+    "train": {"batch_size": 4, "epochs": 6},
+    "workers": {"cpus_per_worker": 0.5},
+    "augment": {},
+    "network": {"width": 8, "dropout": 0.0},
+}
+
+
+def settings(**changes):
+    """Settings of a training that takes seconds; changes by section, e.g. train={"epochs": 2}."""
+    sections = {name: section(**QUICK[name] | changes.get(name, {})) for name, section in SECTIONS.items()}
+    return TrainSettings(audio=AUDIO, **sections)
 
 
 def recipe(**changes):
-    return Recipe(train=TrainConfig(**changes), audio=AUDIO, network=NETWORK, taxonomy=TAXONOMY, examples_digest="x")
+    return Recipe(**dict(settings(**changes)), taxonomy=TAXONOMY, examples_digest="x")

@@ -2,19 +2,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from tagfleet.fleet.dataset import (
-    EXAMPLES,
-    examples_digest,
-    held_out,
-    list_column,
-    make_examples,
-    places_of,
-    split_axes,
-    target_matrix,
-)
-from tagfleet.fleet.features import index_of, read_index
-from tagfleet.store.objects import Storage
-from tests.fleet.synthetic import AUDIO, FOLDER, TAXONOMY, log_mel, store_features, tracks_and_labels, truth
+from tagfleet.fleet.dataset import EXAMPLES, examples_digest, list_column, make_examples, matrix_of, split_axes
+from tests.fleet.synthetic import TAXONOMY, tracks_and_labels, truth
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +19,7 @@ def test_examples_are_the_same_for_any_input_order(examples):
 
 
 def test_targets_say_what_is_labelled_and_what_is_unknown(examples):
-    targets = split_axes(target_matrix(examples), TAXONOMY)
+    targets = split_axes(matrix_of(examples, "targets"), TAXONOMY)
     assert targets["genre"].shape == (36, 3) and targets["instrument"].shape == (36, 2)
     for n in range(36):
         genre, instruments = truth(n)
@@ -50,21 +39,17 @@ def test_a_changed_label_is_another_digest(examples):
     assert examples_digest(make_examples(tracks, labels.slice(1), TAXONOMY)) != examples_digest(examples)
 
 
+def test_a_changed_weight_is_another_digest(examples):
+    tracks, labels = tracks_and_labels(36)
+    lighter = labels.set_column(
+        labels.schema.get_field_index("weight"), "weight", pa.array([0.5] * labels.num_rows, pa.float32())
+    )
+    changed = make_examples(tracks, lighter, TAXONOMY)
+    assert examples_digest(changed) != examples_digest(examples)
+    weights, targets = matrix_of(changed, "weights"), matrix_of(changed, "targets")
+    assert np.all(weights[targets == 1] == 0.5) and np.all(weights[targets != 1] == 1)
+
+
 def test_a_matrix_survives_as_a_column_nans_and_all():
     matrix = np.array([[1, np.nan, 0], [np.nan, np.nan, np.nan]], np.float32)
-    np.testing.assert_array_equal(target_matrix(pa.table({"targets": list_column(matrix)})), matrix)
-
-
-def test_held_out_tracks_come_with_their_own_clips_and_targets(tmp_path, examples):
-    root = Storage(str(tmp_path))
-    store_features(root, 36)
-    tracks, _ = tracks_and_labels(36)
-    some = examples.take([30, 2, 7])
-    places = places_of(index_of(tracks, read_index(root, FOLDER), {}), some)
-    found = list(held_out(root, places, AUDIO))
-    assert len(found) == 3
-    by_targets = {n: target_matrix(examples)[n] for n in (30, 2, 7)}
-    for clips, targets in found:
-        candidates = [n for n, row in by_targets.items() if np.array_equal(row, targets, equal_nan=True)]
-        whole = [log_mel(n, 128).astype(np.float32).T for n in candidates]
-        assert any(np.array_equal(mel[:, at : at + 32], clips[0]) for mel in whole for at in range(97))
+    np.testing.assert_array_equal(matrix_of(pa.table({"targets": list_column(matrix)}), "targets"), matrix)

@@ -1,61 +1,78 @@
 import numpy as np
 import pyarrow as pa
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tagfleet.audio.config import AudioConfig
-from tagfleet.fleet.excerpts import FLOOR_DB, drawn_clips, planned_clips, read_log_mel, stable_seed
+from tagfleet.fleet.excerpts import FLOOR_DB, LogMelFiles, Place, drawn_starts, planned_starts, stable_seed
+from tagfleet.fleet.features import read_index, store_features
+from tagfleet.schemas import FEATURES
+from tagfleet.store.objects import Storage
 
 AUDIO = AudioConfig(clip_frames=16, n_clips=3)
 FRAME_S = AUDIO.log_mel.hop_length / AUDIO.log_mel.sample_rate
+LENGTHS = (100, 7, 1, 33)
 
 
-def numbered(n_frames, n_mels=4):
+def numbered(track, n_frames):
     """Each frame holds its own number."""
-    return np.repeat(np.arange(n_frames, dtype=np.float16)[:, None], n_mels, axis=1)
+    return np.repeat(np.arange(n_frames, dtype=np.float16)[:, None], 4, axis=1) + 200 * track
 
 
-def test_a_cell_is_read_as_frames_of_bands():
-    cell = pa.array([numbered(5).tobytes()], pa.binary())[0]
-    np.testing.assert_array_equal(read_log_mel(cell, 4), numbered(5))
+@pytest.fixture(params=["local", "s3"])
+def stored(request):
+    """Four tracks in one feature file: their files and places."""
+    if request.param == "local":
+        root = Storage(str(request.getfixturevalue("tmp_path") / "音 #1?"))
+    else:
+        root = Storage(f"s3://{request.getfixturevalue('bucket')}/音 #1?")
+    rows = [
+        {"track_id": f"t{n}", "audio_fingerprint": "x", "duration_s": length * FRAME_S, "n_frames": length}
+        | {"log_mel": numbered(n, length).tobytes()}
+        for n, length in enumerate(LENGTHS)
+    ]
+    store_features(root, "features/x", pa.Table.from_pylist(rows, schema=FEATURES))
+    index = read_index(root, "features/x")
+    places = [Place(*(row[name] for name in Place._fields)) for row in index.to_pylist()]
+    return LogMelFiles(root, 4), places
 
 
-@given(st.integers(1, 200), st.integers(0, 2**32))
-def test_drawn_clips_are_whole_stretches_of_the_track(n_frames, seed):
-    clips = drawn_clips(numbered(n_frames), 3, 16, 0.0, seed)
-    assert clips.shape == (3, 4, 16)
-    for clip in clips[:, 0]:
-        heard = clip[clip > FLOOR_DB]
-        assert len(heard) == min(16, n_frames)
-        assert np.all(np.diff(heard) == 1)
-        assert np.all(clip[len(heard) :] == FLOOR_DB)
+def test_frames_are_read_where_they_lie(stored):
+    files, places = stored
+    for n, place in enumerate(places):
+        np.testing.assert_array_equal(files.frames(place, 0, place.n_frames), numbered(n, LENGTHS[n]))
+    np.testing.assert_array_equal(files.frames(places[0], 90, 16), numbered(0, 100)[90:])
+    assert files.frames(places[1], 7, 5).shape == (0, 4)
 
 
-def test_draws_follow_the_seed_and_reach_the_whole_track():
-    np.testing.assert_array_equal(drawn_clips(numbered(99), 4, 16, 6.0, 5), drawn_clips(numbered(99), 4, 16, 6.0, 5))
-    starts = {int(clip[0, 0]) for clip in drawn_clips(numbered(20), 200, 16, 0.0, 1)}
-    assert starts == {0, 1, 2, 3, 4}
+def test_a_clip_beyond_the_end_is_filled_up_with_silence(stored):
+    files, places = stored
+    clips = files.clips(places[1], [0], 16)
+    assert clips.shape == (1, 4, 16) and clips.dtype == np.float32
+    np.testing.assert_array_equal(clips[0, :, :7], numbered(1, 7).astype(np.float32).T)
+    assert np.all(clips[0, :, 7:] == FLOOR_DB)
 
 
-@given(st.floats(0, 20), st.integers(0, 2**32))
-def test_a_gain_moves_a_clip_as_a_whole_and_stays_within_its_bounds(max_gain_db, seed):
-    gains = drawn_clips(np.zeros((20, 4), np.float16), 5, 16, max_gain_db, seed)
-    assert np.all(np.abs(gains) <= max_gain_db + 1e-5)
-    assert all(np.ptp(clip) == 0 for clip in gains)
-    assert np.all(drawn_clips(np.full((20, 4), FLOOR_DB, np.float16), 5, 16, max_gain_db, seed) >= FLOOR_DB)
+@given(st.integers(1, 300), st.integers(0, 2**32))
+def test_drawn_clips_lie_within_the_track(n_frames, seed):
+    starts = drawn_starts(n_frames, 5, 16, np.random.default_rng(seed))
+    assert len(starts) == 5 and all(0 <= start <= max(0, n_frames - 16) for start in starts)
+
+
+def test_draws_reach_the_whole_track():
+    assert set(drawn_starts(20, 300, 16, np.random.default_rng(1))) == {0, 1, 2, 3, 4}
 
 
 @given(st.integers(1, 2000), st.floats(0.0, 30.0))
 def test_planned_clips_lie_in_what_is_stored_however_long_the_track(n_frames, more_s):
-    clips = planned_clips(numbered(n_frames), n_frames * FRAME_S + more_s, AUDIO)
-    assert 1 <= len(clips) <= 3 and clips.shape[1:] == (4, 16)
-    for clip in clips[:, 0]:
-        heard = clip[clip > FLOOR_DB]
-        assert len(heard) == min(16, n_frames) and np.all(np.diff(heard) == 1)
+    starts = planned_starts(Place("f", 0, n_frames, n_frames * FRAME_S + more_s), AUDIO)
+    assert 1 <= len(starts) <= 3
+    assert all(0 <= start <= max(0, n_frames - 16) for start in starts)
 
 
 def test_planned_clips_are_spread_over_the_track():
-    starts = planned_clips(numbered(99), 99 * FRAME_S, AUDIO)[:, 0, 0]
+    starts = planned_starts(Place("f", 0, 99, 99 * FRAME_S), AUDIO)
     assert starts[0] < 25 < starts[1] < 66 < starts[2]
 
 

@@ -1,20 +1,20 @@
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 import torch
 
 from tagfleet.audio.config import AudioConfig, DecodeLimits
 from tagfleet.audio.decode import decode_track
 from tagfleet.audio.logmel import LogMel
-from tagfleet.fleet.config import TrainConfig
-from tagfleet.fleet.features import INDEX, make_features, read_index
-from tagfleet.schemas import FEATURES, TRACKS, conform
+from tagfleet.fleet.config import DataConfig, WorkersConfig
+from tagfleet.fleet.excerpts import LogMelFiles, Place
+from tagfleet.fleet.features import make_features, read_index
+from tagfleet.schemas import FEATURE_INDEX, TRACKS, conform
 from tagfleet.store.objects import Storage
 from tests import signals
 
 AUDIO = AudioConfig()
-CONFIG = TrainConfig(max_track_s=6.0, tracks_per_file=2)
+DATA, WORKERS = DataConfig(max_track_s=6.0), WorkersConfig(tracks_per_file=2)
 FORMATS = ("wav", "flac", "mp3")
 
 
@@ -47,17 +47,21 @@ def made(root, tracks):
     """The index rows by track, and how often `advance` was told what."""
     told = []
     index = make_features(
-        root, tracks, AUDIO, limits=DecodeLimits(), config=CONFIG, advance=lambda *totals: told.append(totals)
+        root,
+        tracks,
+        AUDIO,
+        limits=DecodeLimits(),
+        data=DATA,
+        workers=WORKERS,
+        advance=lambda *totals: told.append(totals),
     )
-    assert index.schema == INDEX and index["track_id"].to_pylist() == tracks["track_id"].to_pylist()
+    assert index.schema == FEATURE_INDEX and index["track_id"].to_pylist() == tracks["track_id"].to_pylist()
     return {row["track_id"]: row for row in index.to_pylist()}, told
 
 
 def stored_mel(root, row):
-    filesystem, base = root.arrow_filesystem()
-    table = pq.read_table(f"{base}/{row['file']}", filesystem=filesystem)
-    assert table.schema == FEATURES and table["track_id"][row["row"]].as_py() == row["track_id"]
-    return np.frombuffer(table["log_mel"][row["row"]].as_py(), np.float16).reshape(row["n_frames"], 96)
+    place = Place(*(row[name] for name in Place._fields))
+    return LogMelFiles(root, 96).frames(place, 0, place.n_frames)
 
 
 def test_features_are_made_once_and_hold_what_was_heard(ray_local, folder, tmp_path):

@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tagfleet.labels.build import build_labels, encode_targets, match_tracks, settle_labels
+from tagfleet.labels.build import build_labels, match_tracks, settle_labels
 from tagfleet.labels.config import LabelsConfig
+from tagfleet.labels.targets import encode_targets
 from tagfleet.schemas import LABELS, MATCHES
 from tests.labels.test_text import JAPANESE
 from tests.labels.words import READER, TAXONOMY, tracks

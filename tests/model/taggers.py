@@ -9,7 +9,15 @@ from tagfleet.model.network import TagNet
 from tagfleet.model.tagger import Tagger, TrainingFacts, n_labels
 
 SMALL = NetworkConfig(width=8)
-FACTS = TrainingFacts(run_id="r1", recipe_digest="0123456789abcdef", epoch=1, n_train_tracks=3)
+FACTS = TrainingFacts(
+    run_id="r1",
+    recipe_digest="0123456789abcdef",
+    epoch=1,
+    n_train_tracks=3,
+    parent="demo:1",
+    labels_version=4,
+    catalog_version=2,
+)
 
 
 def labels(*ids):

@@ -8,9 +8,16 @@ import torch
 from tagfleet.audio import config as audio_config
 from tagfleet.audio.config import AudioConfig
 from tagfleet.errors import DigestMismatch
-from tagfleet.model.calibration import Calibration
+from tagfleet.model.calibration import AxisCalibration, Calibration
 from tagfleet.model.tagger import TAGGER_FILE, WEIGHTS_FILE, Tagger
 from tests.model.taggers import FACTS, SMALL, TAXONOMY, random_net, random_tagger
+
+STRICT = Calibration(
+    axes=(
+        AxisCalibration(axis="genre", temperature=2, pooling=("max",) * 3, unknown_below=1),
+        AxisCalibration(axis="instrument", pooling=("top3", "mean"), thresholds=(0.0, 1.0)),
+    )
+)
 
 
 def clips(seed, n_clips=5):
@@ -54,20 +61,66 @@ def test_a_prediction_has_every_label_and_accepts_the_right_ones(tagger):
             assert set(accepted) == {x for x in p if x.probability >= 0.5}
 
 
-def test_logits_are_the_mean_over_the_clips(tagger):
-    each = [tagger.logits(clips(3)[n : n + 1]) for n in range(5)]
-    together = tagger.logits(clips(3))
-    for axis in together:
-        np.testing.assert_allclose(together[axis], np.mean([x[axis] for x in each], axis=0), rtol=1e-4, atol=1e-5)
+def test_logits_are_one_row_per_clip_in_their_order(tagger):
+    together = tagger.clip_logits(clips(3))
+    assert {axis: (x.shape, x.dtype) for axis, x in together.items()} == {
+        axis.axis: ((5, len(axis.labels)), np.float32) for axis in TAXONOMY.axes
+    }
+    for n in range(5):
+        for axis, x in tagger.clip_logits(clips(3)[n : n + 1]).items():
+            np.testing.assert_allclose(x[0], together[axis][n], rtol=1e-4, atol=1e-5)
+
+
+def test_tags_are_what_the_calibration_makes_of_the_logits(tagger):
+    for calibration in (Calibration(), STRICT):
+        strict = tagger.with_calibration(calibration)
+        logits, p, prediction = (f(clips(2)) for f in (strict.clip_logits, strict.probabilities, strict.tag))
+        for axis in TAXONOMY.axes:
+            assert np.array_equal(p[axis.axis], calibration.probabilities(axis, logits[axis.axis]))
+            row = prediction.probabilities[axis.axis]
+            assert [probability for _, probability in row] == p[axis.axis].tolist()
+            accepted = tuple(row[i] for i in calibration.accepted(axis, p[axis.axis]))
+            assert prediction.accepted[axis.axis] == accepted
+    assert prediction.accepted["genre"] == ()  # unknown
+    assert [label for label, _ in prediction.accepted["instrument"]] == ["piano"]
+
+
+def test_another_calibration_is_no_other_model(tagger):
+    before = tagger.tag(clips(1))
+    strict = tagger.with_calibration(STRICT)
+    assert strict.model_id == tagger.model_id and strict.weights is tagger.weights
+    assert strict.lineage == tagger.lineage | {"calibration_digest": STRICT.digest}
+    assert strict.tag(clips(1)) != before == tagger.tag(clips(1))
+    loaded = Tagger.from_files(strict.to_files(), expected_id=tagger.model_id)
+    assert (loaded.calibration, loaded.tag(clips(1))) == (STRICT, strict.tag(clips(1)))
+
+
+@pytest.mark.parametrize(
+    "wrong", [AxisCalibration(axis="tempo"), AxisCalibration(axis="instrument", thresholds=(0.5,) * 3)]
+)
+def test_a_calibration_for_other_axes_is_refused(tagger, wrong):
+    calibration = Calibration(axes=(wrong,))
+    with pytest.raises(DigestMismatch, match="does not fit the taxonomy"):
+        tagger.with_calibration(calibration)
+    with pytest.raises(DigestMismatch, match="does not fit the taxonomy"):
+        random_tagger(calibration=calibration)
+    digests = {"calibration": calibration.model_dump(mode="json"), "calibration_digest": calibration.digest}
+    with pytest.raises(DigestMismatch, match="does not fit the taxonomy"):
+        Tagger.from_files(edited(tagger.to_files(), **digests))
 
 
 def test_the_id_is_of_what_decides_the_logits(tagger):
-    same = random_tagger(calibration=Calibration(threshold=0.9), facts=FACTS.model_copy(update={"run_id": "r2"}))
+    same = random_tagger(calibration=STRICT, facts=FACTS.model_copy(update={"run_id": "r2"}))
     assert same.model_id == tagger.model_id
     assert same.lineage["calibration_digest"] != tagger.lineage["calibration_digest"]
     other_audio = AudioConfig(n_clips=3)
     ids = {tagger.model_id, random_tagger(seed=1).model_id, random_tagger(audio=other_audio).model_id}
     assert len(ids) == 3
+
+
+def test_other_files_of_the_model_are_not_the_taggers(tagger):
+    beside = {"metrics.json": b"{", "README.md": "音楽".encode(), "splits.parquet": b"PAR1"}
+    assert Tagger.from_files(beside | tagger.to_files()).to_files() == tagger.to_files()
 
 
 def edited(files, **changes):
@@ -77,7 +130,7 @@ def edited(files, **changes):
 def test_tampered_weights_are_refused(tagger):
     files = tagger.to_files()
     weights = safetensors.torch.load(files[WEIGHTS_FILE])
-    weights["heads.genre.bias"][0] += 1e-6
+    next(x for name, x in weights.items() if name.endswith("bias"))[0] += 1e-6
     with pytest.raises(DigestMismatch, match="hashes to"):
         Tagger.from_files(files | {WEIGHTS_FILE: safetensors.torch.save(weights)})
 
@@ -85,12 +138,13 @@ def test_tampered_weights_are_refused(tagger):
 @pytest.mark.parametrize("change", ["missing", "extra", "shape"])
 def test_weights_that_do_not_fit_are_refused(change):
     weights = dict(random_net().state_dict())
+    name = next(name for name in weights if name.endswith("bias"))
     if change == "missing":
-        del weights["dense.bias"]
+        del weights[name]
     elif change == "extra":
         weights["more"] = torch.zeros(1)
     else:
-        weights["dense.bias"] = torch.zeros(3)
+        weights[name] = torch.zeros(1000)
     with pytest.raises(DigestMismatch, match="do not fit"):
         Tagger(audio=AudioConfig(), network=SMALL, taxonomy=TAXONOMY, weights=weights, facts=FACTS)
 
@@ -116,8 +170,8 @@ def test_another_id_than_expected_is_refused(tagger):
 
 
 def test_an_edited_threshold_is_refused(tagger):
-    with pytest.raises(DigestMismatch, match="calibration"):
-        Tagger.from_files(edited(tagger.to_files(), calibration={"kind": "identity", "threshold": 0.1}))
+    with pytest.raises(DigestMismatch, match="calibration's content hashes to"):
+        Tagger.from_files(edited(tagger.to_files(), calibration=STRICT.model_dump(mode="json")))
 
 
 def test_another_audio_path_is_refused_before_anything_is_tagged(tagger, monkeypatch):

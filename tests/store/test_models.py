@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tagfleet.errors import DigestMismatch, NotFoundError, UsageError
+from tagfleet.errors import ConflictError, DigestMismatch, NotFoundError, UsageError
 from tagfleet.store.models import ModelRef, ModelStore
 from tagfleet.store.objects import Storage
 
@@ -39,12 +39,37 @@ def test_production_is_what_was_promoted_last_and_keeps_its_history(models):
         models.resolve("production")
     first, second = models.publish("genre", FILES, "m-1"), models.publish("genre", FILES, "m-2")
     for ref in (first, second, first):
-        models.promote(ref)
+        models.promote(ref, by="me@here", why="better")
         assert models.resolve("production") == ref
     assert models.load("production") == (first, FILES)
     assert [m.in_production for m in models.published()] == [True, False]
-    history = json.loads(models.root.read("models/production.json"))["history"]
-    assert [entry["version"] for entry in history] == [1, 2, 1]
+    assert [(entry.model, entry.by, entry.why) for entry in models.history()] == [
+        (f"genre:{n}", "me@here", "better") for n in (1, 2, 1)
+    ]
+
+
+def test_a_rollback_takes_back_one_promotion_after_the_other(models):
+    refs = [models.publish("genre", FILES, f"m-{n}") for n in range(3)]
+    for ref in (refs[0], refs[1], refs[1], refs[2]):  # twice the same is one
+        models.promote(ref, by="me")
+    assert models.rollback(by="me", why="wrong") == models.production() == refs[1]
+    assert models.rollback(by="me") == models.production() == refs[0]
+    with pytest.raises(NotFoundError, match="before the current"):
+        models.rollback(by="me")
+    models.promote(refs[2], by="me")
+    assert models.rollback(by="me") == refs[0]
+    assert [entry.action for entry in models.history()][-4:] == ["rollback", "rollback", "promote", "rollback"]
+
+
+def test_of_two_promotions_at_once_one_is_told_to_look_again(models, monkeypatch):
+    first, second = models.publish("genre", FILES, "m-1"), models.publish("genre", FILES, "m-2")
+    other = ModelStore(models.root)
+    before = other.history()
+    models.promote(first, by="me")
+    monkeypatch.setattr(other, "history", lambda: before)
+    with pytest.raises(ConflictError, match="another promotion came first"):
+        other.promote(second, by="you")
+    assert models.production() == first
 
 
 def test_versions_are_numbers_not_words(local):

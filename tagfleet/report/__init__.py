@@ -1,0 +1,1 @@
+"""Pages for people: the evaluation of a model as one HTML file."""
