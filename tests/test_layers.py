@@ -35,6 +35,7 @@ ONLY_IN = {
     "jinja2": {"report"},
     "torch": {"audio", "model", "fleet"},
     "safetensors": {"model", "fleet"},
+    "optuna": {"fleet"},
     "av": {"audio", "demo"},
     "soxr": {"audio"},
     "fugashi": {"labels"},

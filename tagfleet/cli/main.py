@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from tagfleet import __version__
-from tagfleet.cli import catalog, config, demo, evaluate, labels, models, predictions, retag, train
+from tagfleet.cli import catalog, config, demo, evaluate, labels, models, predictions, retag, train, tune
 from tagfleet.cli.output import be_quiet, complain, emit_json, printable
 from tagfleet.cli.session import Session
 from tagfleet.config import Layer
@@ -35,6 +35,7 @@ app.add_typer(predictions.app, name="predictions")
 app.add_typer(config.app, name="config")
 app.command("demo")(demo.demo)
 app.command("train")(train.train)
+app.command("tune")(tune.tune)
 app.command("evaluate")(evaluate.evaluate)
 app.command("report")(evaluate.report)
 app.command("retag")(retag.retag)

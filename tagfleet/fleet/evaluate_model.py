@@ -128,6 +128,7 @@ def report_page(root: Storage, model: str, split: str, *, tz: str, lang: Literal
         evaluation=evaluation,
         taxonomy=tagger.taxonomy,
         history=read_metrics(root, run_id),
+        epoch=tagger.facts.epoch,
         recipe=recipe.model_dump(mode="json", exclude={"taxonomy"}),
         mistakes=mistakes,
         sources={section: f"runs/{run_id}/{name}" for section, name in files.items()},

@@ -19,7 +19,7 @@ from torch import Tensor
 from tagfleet.errors import JobError, TagfleetError
 from tagfleet.fleet.checkpoints import BEST_FILE
 from tagfleet.fleet.cluster import root_cause
-from tagfleet.fleet.runs import write_metrics
+from tagfleet.fleet.runs import STOP_FILE, read_stop, write_json, write_metrics
 from tagfleet.fleet.team import Team
 from tagfleet.fleet.train_loop import WorkerJob, run_epochs
 from tagfleet.store.objects import Storage
@@ -46,6 +46,7 @@ def fit(job: WorkerJob, run_id: str) -> BestEpoch:
     """
     # A finished epoch waits for the controller's next look; two seconds, Ray's default, are as long as an epoch here.
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", CONTROLLER_POLL_S)
+    job.root.delete(f"runs/{run_id}/{STOP_FILE}")
     workers = job.recipe.workers
     filesystem, base = job.root.arrow_filesystem()
     trainer = ray.train.torch.TorchTrainer(
@@ -68,15 +69,15 @@ def fit(job: WorkerJob, run_id: str) -> BestEpoch:
         result = trainer.fit()
     except ray.train.TrainingFailedError as error:
         raise _told(error, run_id) from error
-    assert result.metrics is not None and result.checkpoint is not None  # every epoch reports both
-    if stopped := result.metrics.get("stopped"):
+    if stopped := read_stop(job.root, run_id):
         raise JobError(f"run {run_id} stopped: {stopped['message']}", hint=stopped["hint"])
-    history = result.metrics["history"]
+    metrics, checkpoint = result.metrics, result.checkpoint
+    assert metrics is not None and checkpoint is not None  # every epoch reports both
+    history = metrics["history"]
     write_metrics(job.root, run_id, history)
-    checkpoint = result.checkpoint
     with checkpoint.filesystem.open_input_file(f"{checkpoint.path}/{BEST_FILE}") as file:
         weights = safetensors.torch.load(file.read())
-    return BestEpoch(epoch=result.metrics["best_epoch"], weights=weights, history=history)
+    return BestEpoch(epoch=metrics["best_epoch"], weights=weights, history=history)
 
 
 def train_worker(job: WorkerJob) -> None:
@@ -130,7 +131,9 @@ class MetricsFile(ray.train.UserCallback):
         self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: ray.train.Checkpoint | None
     ) -> None:
         """Called in the controller's process with what every rank reported."""
-        if "history" in metrics[0]:
+        if stopped := metrics[0].get("stopped"):  # Ray keeps no metrics of a report without a checkpoint
+            write_json(self.root, self.run_id, STOP_FILE, stopped)
+        else:
             write_metrics(self.root, self.run_id, metrics[0]["history"])
 
 

@@ -15,6 +15,7 @@ from tagfleet.fleet.config import Recipe
 from tagfleet.store.objects import Storage
 
 POLL_S = 0.5
+STOP_FILE = "stopped.json"
 
 Advance = Callable[[int, int], None]
 """Called with (tracks done, failed), totals so far."""
@@ -61,6 +62,15 @@ def read_recipe(root: Storage, run_id: str) -> Recipe:
     if recipe.digest != digest:
         raise DigestMismatch(f"the recipe of run {run_id} was changed: its digest is {recipe.digest}, not {digest}")
     return recipe
+
+
+def read_stop(root: Storage, run_id: str) -> dict[str, Any] | None:
+    """What stopped a run for good, `message` and `hint`; None when nothing did."""
+    try:
+        stopped: dict[str, Any] = json.loads(root.read(f"runs/{run_id}/{STOP_FILE}"))
+    except NotFoundError:
+        return None
+    return stopped
 
 
 def write_json(root: Storage, run_id: str, name: str, value: Mapping[str, Any]) -> None:

@@ -116,7 +116,8 @@ def train(
 ) -> TrainResult:
     """Make features, train, calibrate on validation, measure on held-out creators, publish the next version.
 
-    watch: shows how features are made. report: called with each epoch's line of `metrics.jsonl`. Raises what `resolve` raises, LeakError and DigestMismatch for a parent that does not fit,
+    watch: shows how features are made. report: called with each epoch's line of `metrics.jsonl`.
+    Raises what `resolve` raises, LeakError and DigestMismatch for a parent that does not fit,
     ConflictError when the run id is taken, JobError when a stage, a worker or the loss fails.
     """
     data = resolve(root, settings, recipe=recipe)

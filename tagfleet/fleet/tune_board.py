@@ -158,6 +158,10 @@ class Leaderboard:
         if best := self.best:
             self.root.write(f"runs/{self.run_id}/best.toml", self._recipe(best).encode())
 
+    def save_search(self) -> None:
+        """Write what is searched: after it was extended."""
+        self.root.write(f"runs/{self.run_id}/tune.json", _described(self.search))
+
     def rows(self) -> list[dict[str, Any]]:
         """Per trial, best first, what is told of it; `rank` is None where it does not count."""
         return [
@@ -231,11 +235,9 @@ def read_search(root: Storage, run_id: str) -> Leaderboard:
 
 
 def extended(board: Leaderboard, *, n_trials: int | None, max_hours: float | None) -> Leaderboard:
-    """The search with another number of trials or hours, which is what it has from now on."""
+    """The search with another number of trials or hours; writes nothing."""
     said = {"n_trials": n_trials, "max_hours": max_hours}
     search = board.search.model_copy(update={name: value for name, value in said.items() if value is not None})
-    if search != board.search:
-        board.root.write(f"runs/{board.run_id}/tune.json", _described(search))
     return Leaderboard(board.root, board.run_id, search, board.trials)
 
 

@@ -38,6 +38,8 @@ class ReportData:
     history: Sequence[Mapping[str, Any]]
     """Lines of metrics.jsonl: epoch, train_loss, validation_loss, validation_<axis>, seconds, …; what is missing is
     shown as nothing."""
+    epoch: int
+    """Whose weights the model has."""
     recipe: Mapping[str, Any]
     """Resolved settings by section."""
     mistakes: Sequence[Mistake]
@@ -73,15 +75,13 @@ def render_page(data: ReportData) -> str:
 
     TaxonomyError: the evaluation names an axis or a label that the taxonomy does not have.
     """
-    best = best_epoch(data.history)
     axes = [axis.view(evaluated, data.taxonomy, data.evaluation, data.mistakes) for evaluated in data.evaluation.axes]
     return _template().render(
         data=data,
         evaluation=data.evaluation,
         sides=_sides(data.evaluation),
         axes=axes,
-        curves=_curves(data, best),
-        best_epoch=best,
+        curves=_curves(data),
         recipe={name: pretty(values) for name, values in data.recipe.items() if isinstance(values, Mapping)},
         settings={name: pretty(value) for name, value in data.recipe.items() if not isinstance(value, Mapping)},
     )
@@ -104,22 +104,12 @@ def _template() -> Template:
     return environment.get_template("page.html.j2")
 
 
-def best_epoch(history: Sequence[Mapping[str, Any]]) -> int | None:
-    """The epoch whose weights were kept: of the lowest validation loss, the first of equal ones.
-
-    >>> best_epoch([{"epoch": 1, "validation_loss": 0.9}, {"epoch": 2, "validation_loss": 0.7}, {"epoch": 3}])
-    2
-    """
-    losses = [(finite(line.get("validation_loss")), line["epoch"]) for line in history]
-    return min(((loss, epoch) for loss, epoch in losses if loss is not None), default=(0.0, None))[1]
-
-
 def finite(value: object) -> float | None:
     """A number that can be drawn, or None."""
     return float(value) if isinstance(value, (int, float)) and math.isfinite(value) else None
 
 
-def _curves(data: ReportData, best: int | None) -> list[tuple[str, Markup]]:
+def _curves(data: ReportData) -> list[tuple[str, Markup]]:
     """Title and picture: loss; and for every axis the measure that decides there."""
 
     def line(name: str, key: str) -> Line:
@@ -131,7 +121,7 @@ def _curves(data: ReportData, best: int | None) -> list[tuple[str, Markup]]:
             line(labels.axis, f"validation_{labels.axis}") for labels in data.taxonomy.axes
         ],
     }
-    return [(title, curves_svg(title, lines, best=best)) for title, lines in pictures.items()]
+    return [(title, curves_svg(title, lines, best=data.epoch)) for title, lines in pictures.items()]
 
 
 def _sides(evaluation: Evaluation) -> list[Side]:

@@ -207,6 +207,7 @@ def report_data(*, titles=(), **changed):
         ),
         "taxonomy": known,
         "history": history(),
+        "epoch": 12,
         "recipe": {
             "train": {"model": "tagger", "epochs": 24, "learning_rate": 0.003, "note": None},
             "audio": {"sample_rate": 16000, "log_mel": {"n_fft": 512, "n_mels": 96}},
