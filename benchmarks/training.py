@@ -60,13 +60,13 @@ def make_root(folder: str, n_tracks: int) -> Storage:
     tracks, rows, features = [], [], []
     for n in range(n_tracks):
         track_id, creator = f"{n:05d}", f"c{n % 40}"
-        tracks.append({"track_id": track_id, "uri": "/x", "creator_id": creator, "etag": "e", "size_bytes": 1})
+        tracks.append({"track_id": track_id, "uri": "/x", "creator_id": creator, "etag": f"e{n}", "size_bytes": 1})
         for axis, count in AXES.items():
             row = {"track_id": track_id, "axis": axis, "label": f"{axis}{n // 40 % count}", "rule": "name"}
             row |= {"source": "tag", "evidence": "x", "position": 0, "weight": 1.0}
             rows.append(row | {"split": split_of(f"creator {creator}"), "taxonomy_version": taxonomy.version})
         mel = rng.normal(-40, 12, (N_FRAMES, 96)).astype(np.float16)
-        facts = {"audio_fingerprint": fingerprint("e", 1), "duration_s": 30.0, "n_frames": N_FRAMES}
+        facts = {"audio_fingerprint": fingerprint(f"e{n}", 1), "duration_s": 30.0, "n_frames": N_FRAMES}
         features.append({"track_id": track_id, **facts, "log_mel": mel.tobytes()})
     Table(root, "catalog").replace(pa.Table.from_pylist(tracks, schema=TRACKS), note="bench")
     Table(root, "labels").replace(pa.Table.from_pylist(rows, schema=LABELS), note="bench")

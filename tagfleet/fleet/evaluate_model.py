@@ -19,7 +19,7 @@ from tagfleet.fleet.features import features_folder, index_of, make_features, re
 from tagfleet.fleet.folds import fold_health
 from tagfleet.fleet.label_store import stored_labels
 from tagfleet.fleet.resources import RayConfig
-from tagfleet.fleet.runs import Watch, read_metrics, read_recipe
+from tagfleet.fleet.runs import Watch, read_metrics, read_recipe, unwatched
 from tagfleet.fleet.taggers import learnt_from, load_tagger, refuse_leak
 from tagfleet.fleet.training_data import TrainingData, reread
 from tagfleet.model.tagger import Tagger
@@ -38,8 +38,8 @@ def evaluate_model(
     folds: int | None,
     limits: DecodeLimits,
     ray_config: RayConfig,
-    watch: Watch,
-    say: Callable[[str], None],
+    watch: Watch = unwatched,
+    say: Callable[[str], None] = lambda line: None,
 ) -> tuple[Evaluated, str]:
     """Measure a published model, write the files of the evaluation into its run's folder; and say which folder.
 

@@ -121,12 +121,11 @@ def class_health(axis: LabelSet, probabilities: NDArray[np.floating], targets: N
     )
 
     def verdict(c: int) -> Verdict:
-        partner = partners[c]
         if support[c] < MIN_SUPPORT:
             return "too-few"
         if diffuse[c]:
             return "diffuse"
-        if confusable[c] and partner is not None and not diffuse[partner]:
+        if confusable[c]:
             return "confusable"
         return "rare" if f1[c] < RARE_F1 * usual_f1[c] else "healthy"
 
@@ -168,11 +167,10 @@ def proposed_change(health: AxisHealth, taxonomy: Taxonomy) -> TaxonomyChange | 
     """The one step that promises most: drop the worst diffuse label, else merge the worst confusable pair.
 
     One at a time: without it the others look different, so look again after each. Worst is what gains most masked
-    kappa. None when nothing is to do, when one label would be left, or when the axis is made of a score. TaxonomyError
-    when `taxonomy` lacks the axis.
+    kappa. None when nothing is to do, or when one label would be left. TaxonomyError when `taxonomy` lacks the axis.
     """
     axis = taxonomy.axis(health.axis)
-    if axis.polarity or len(axis.labels) < 3:
+    if len(axis.labels) < 3:
         return None
     measured = f"Now kappa {health.kappa:.2f}, accuracy {health.accuracy:.2f} on {health.n_tracks} tracks."
     if diffuse := [label for label in health.labels if label.verdict == "diffuse"]:

@@ -8,7 +8,7 @@ a track counts, and the measures of all draws at once are sums under such weight
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
@@ -17,9 +17,7 @@ from numpy.typing import NDArray
 
 from tagfleet.config import Section
 from tagfleet.labels.taxonomy import LabelSet
-
-CHUNK = 250
-"""Draws computed at once; more are no faster and take memory: n_tracks * CHUNK * 8 bytes a few times over."""
+from tagfleet.model.bootstrap import existing, group_draws, interval, mean_over_labels, weighted_aucs
 
 
 class Measured(Section):
@@ -131,14 +129,14 @@ def axis_metrics(
         )
     )
     values = _overall(answers, labels)
-    draws = [_weighted(answers, weights) for weights in _draws(names, n_draws, seed)]
+    draws = [_weighted(answers, weights) for weights in group_draws(names, n_draws, seed)]
     return AxisMetrics(
         axis=axis.axis,
         exclusive=axis.exclusive,
         n_tracks=len(names),
         n_groups=len(set(names)),
         measures={
-            name: Measured(value=value, **_interval(_existing(draw[name] for draw in draws)))
+            name: Measured(value=value, **interval(existing(draw[name] for draw in draws)))
             for name, value in values.items()
         },
         labels=labels,
@@ -203,14 +201,14 @@ def paired_difference(
     ours, theirs = (_answers(axis, p, targets, known, None) for p in (probabilities, other))
     headline = "accuracy" if axis.exclusive else "pr_auc"
     mine, its = (rightness(p, targets, exclusive=axis.exclusive) for p in (probabilities, other))
-    draws = _existing(
+    draws = existing(
         _weighted(ours, weights)[headline] - _weighted(theirs, weights)[headline]
-        for weights in _draws(names, n_draws, seed)
+        for weights in group_draws(names, n_draws, seed)
     )
     return Difference(
         value=None if mine is None or its is None else mine - its,
         p_worse=float((draws < 0).mean() + (draws == 0).mean() / 2) if len(draws) else None,
-        **_interval(draws),
+        **interval(draws),
     )
 
 
@@ -324,31 +322,6 @@ def _mean_of(values: Iterable[float | None]) -> float | None:
     return fmean(there) if there else None
 
 
-def _draws(groups: Sequence[str], n_draws: int, seed: int) -> Iterator[NDArray[np.float64]]:
-    """How often each track counts, (n_tracks, up to CHUNK draws) at a time; nothing if there are no two groups."""
-    place = {group: n for n, group in enumerate(sorted(set(groups)))}
-    if len(place) < 2:
-        return
-    of_track = np.array([place[group] for group in groups])
-    rng = np.random.default_rng(seed)
-    for start in range(0, n_draws, CHUNK):
-        times = rng.multinomial(len(place), np.full(len(place), 1 / len(place)), size=min(CHUNK, n_draws - start))
-        yield times.T[of_track].astype(np.float64)
-
-
-def _existing(draws: Iterable[NDArray[np.float64]]) -> NDArray[np.float64]:
-    joined: NDArray[np.float64] = np.concatenate([np.empty(0), *draws])
-    return joined[~np.isnan(joined)]
-
-
-def _interval(draws: NDArray[np.float64]) -> dict[str, float]:
-    """`low` and `high` of the middle 95 %; nothing without draws."""
-    if not len(draws):
-        return {}
-    low, high = np.percentile(draws, (2.5, 97.5))
-    return {"low": float(low), "high": float(high)}
-
-
 def _weighted(answers: _Answers, weights: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
     """The measures of `axis_metrics` where a track counts `weights` times, (n_tracks, n_draws) -> each (n_draws,).
 
@@ -358,47 +331,15 @@ def _weighted(answers: _Answers, weights: NDArray[np.float64]) -> dict[str, NDAr
     positive, accepted = answers.positive.T.astype(np.float64), answers.accepted.T.astype(np.float64)
     hits, n_positive, n_accepted = (positive * accepted) @ weights, positive @ weights, accepted @ weights
     support = np.where(n_positive > 0, n_positive, np.nan)
-    macro_f1 = _mean_over_labels(2 * hits / (support + n_accepted))
+    macro_f1 = mean_over_labels(2 * hits / (support + n_accepted))
     if answers.exclusive:
         right, by_chance = hits.sum(axis=0), (n_positive * n_accepted).sum(axis=0) / n
         return {
             "accuracy": right / n,
-            "balanced_accuracy": _mean_over_labels(hits / support),
+            "balanced_accuracy": mean_over_labels(hits / support),
             "macro_f1": macro_f1,
             "kappa": (right - by_chance) / np.where(by_chance < n, n - by_chance, np.nan),
         }
-    areas = [_weighted_aucs(p, t, weights) for p, t in zip(answers.probabilities.T, answers.positive.T, strict=True)]
-    pr_auc, roc_auc = (_mean_over_labels(np.array(each)) for each in zip(*areas, strict=True))
+    areas = [weighted_aucs(p, t, weights) for p, t in zip(answers.probabilities.T, answers.positive.T, strict=True)]
+    pr_auc, roc_auc = (mean_over_labels(np.array(each)) for each in zip(*areas, strict=True))
     return {"pr_auc": pr_auc, "roc_auc": roc_auc, "macro_f1": macro_f1}
-
-
-def _weighted_aucs(
-    predicted: NDArray[np.float32], positive: NDArray[np.bool_], weights: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Average precision and ROC-AUC of one label, per column of (n_tracks, n_draws) weights.
-
-    Each positive adds the precision of all that rank at least as high as it, and the share of negatives that rank
-    lower, those that rank equal counting half. NaN without a positive or without a negative.
-    """
-    order = np.argsort(-predicted, kind="stable")
-    falling, places = -predicted[order], np.flatnonzero(positive[order])
-    before, after = (np.searchsorted(falling, falling[places], side=side) for side in ("left", "right"))
-    weights = weights[order]
-    start = np.zeros((1, weights.shape[1]))
-    ranked, hits = (np.concatenate([start, w.cumsum(axis=0)]) for w in (weights, weights[places]))
-    n_positive = hits[-1]
-    n_negative = ranked[-1] - n_positive
-    both = (n_positive > 0) & (n_negative > 0)
-    n_positive, n_negative = np.where(both, n_positive, np.nan), np.where(both, n_negative, np.nan)
-    hits_before, hits_after = (hits[np.searchsorted(places, edge)] for edge in (before, after))
-    precision = hits_after / np.maximum(ranked[after], 1)  # 0 / 1 where nothing so high was drawn
-    passed = (ranked[before] - hits_before + ranked[after] - hits_after) / 2
-    pr_auc = (weights[places] * precision).sum(axis=0) / n_positive
-    return pr_auc, (weights[places] * (1 - passed / n_negative)).sum(axis=0) / n_positive
-
-
-def _mean_over_labels(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(n_labels, n_draws) -> (n_draws,), NaN left out."""
-    n = (~np.isnan(values)).sum(axis=0)
-    mean: NDArray[np.float64] = np.nansum(values, axis=0) / np.where(n > 0, n, np.nan)
-    return mean

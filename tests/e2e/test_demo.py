@@ -1,7 +1,9 @@
 """The README as a user types it: the demo, the commands that it suggests, then a folder of one's own."""
 
+import json
 import re
 import shlex
+from pathlib import Path
 
 import pytest
 
@@ -54,6 +56,43 @@ def test_going_back_a_version_is_a_new_version(demo, tmp_path, capsys, ray_local
     assert (latest[2], before[3]) == ("restore", "more")
     assert exit_code([*at, "predictions", "rollback", "0"]) == 1
     assert "version 0 is the empty table" in capsys.readouterr().err
+
+
+def test_the_walk_of_a_model_from_recipe_to_production(demo, tmp_path, capsys, ray_local):
+    """docs/training.md: train, report, evaluate, promote, a warm start without pops, and back."""
+    at = ["-c", str(demo / "tagfleet.toml")]
+    quick = ["-s", "train.epochs=2", "-s", "network.width=8", "-s", "data.clips_per_track=1"]
+
+    def run(*words, code=0):
+        assert exit_code([*at, *words, "--json"]) == code
+        return json.loads(capsys.readouterr().out)
+
+    capsys.readouterr()
+    plan = run("train", "--recipe", "genre5", *quick, "-n")
+    assert plan["labels"] == {"genre": 5} and plan["n_parameters"] > 10_000
+    trained = run("train", "--recipe", "genre5", "--run-id", "g5", *quick)
+    assert trained["model"] == "genre5:1"
+    measured = run("evaluate", "genre5")
+    assert measured["axes"] == trained["evaluation"]["axes"]
+    assert run("evaluate", "genre5", "--min-accuracy", "1.0", code=3)["error"]["code"] == "gate-refused"
+    page = Path(run("report", "genre5", "-o", str(tmp_path))["path"]).read_text(encoding="utf-8")
+    assert "g5" in page and "<script" not in page
+
+    refused = run("models", "promote", "genre5", "--require", "accuracy>=0.999", code=3)["error"]
+    assert "genre5:1 not promoted" in refused["message"] and "tagfleet report genre5:1" in refused["hint"]
+    assert run("models", "promote", "genre5", "--force", "--why", "test")["production"] == "genre5:1"
+
+    child = ["train", "--recipe", "genre4-from-genre5", "--init-from", "genre5", *quick]
+    assert run(*child, "-n")["dropped"] == ["genre:pops"]
+    assert run(*child)["model"] == "genre4:1"
+    against = run("evaluate", "genre4", "--baseline", "genre5")["against"]
+    assert set(against) == {"genre"}
+    assert run("models", "rollback")["production"] == "tagger:1"
+    assert [entry["action"] for entry in run("models", "history")] == ["rollback", "promote", "promote"]
+    assert run("train", "--resume", "g5")["already_finished"]
+    assert run("train", "--resume", "g5", "--recipe", "smoke", code=2)["error"]["code"] == "usage"
+    run("models", "export", "genre4", "-o", str(tmp_path / "genre4"))
+    assert (tmp_path / "genre4" / "README.md").exists()
 
 
 def n_rows(at, where, folder, capsys):

@@ -74,7 +74,7 @@ def tracks_and_labels(n_tracks):
     for n in range(n_tracks):
         track_id = f"t{n:03d}"
         creator = CREATORS[n % len(CREATORS)]
-        tracks.append({"track_id": track_id, "uri": f"/{n}", "creator_id": creator, "etag": "e", "size_bytes": 1})
+        tracks.append({"track_id": track_id, "uri": f"/{n}", "creator_id": creator, "etag": f"e{n}", "size_bytes": 1})
         genre, instruments = truth(n)
         for axis, label in [("genre", genre), *(("instrument", name) for name in instruments)]:
             evidence = {"rule": "name", "source": "tag", "evidence": label, "position": 0, "weight": 1.0}
@@ -100,7 +100,11 @@ def store_log_mels(root, n_tracks, *, n_frames=128, n_files=3, broken=None):
         mel = log_mel(n, n_frames)
         if n == broken:
             mel[:] = np.nan
-        facts = {"audio_fingerprint": fingerprint("e", 1), "duration_s": n_frames * 256 / 16000, "n_frames": n_frames}
+        facts = {
+            "audio_fingerprint": fingerprint(f"e{n}", 1),
+            "duration_s": n_frames * 256 / 16000,
+            "n_frames": n_frames,
+        }
         rows.append({"track_id": f"t{n:03d}", **facts, "log_mel": mel.tobytes()})
     for part in range(n_files):
         store_features(root, FOLDER, pa.Table.from_pylist(rows[part::n_files], schema=FEATURES))

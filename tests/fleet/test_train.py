@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tagfleet.audio.config import DecodeLimits
-from tagfleet.errors import ConfigError, ConflictError, JobError, NotFoundError, TaxonomyError
+from tagfleet.errors import ConfigError, ConflictError, JobError, NotFoundError, StorageError, TaxonomyError
 from tagfleet.fleet.resources import RayConfig
 from tagfleet.fleet.runs import read_metrics
 from tagfleet.fleet.train import resume, train
@@ -141,6 +141,64 @@ def test_a_killed_run_goes_on_and_ends_with_the_weights_of_one_that_was_not(trai
     assert (resumed.epoch, resumed.model_id) == (whole.epoch, whole.model_id)
 
 
+def test_a_worker_that_is_killed_is_started_again_from_the_last_epoch(trained, tmp_path):
+    _, whole, _ = trained
+    root = store_all(Storage(str(tmp_path)))
+    killed, lines = [], []
+
+    def kill_one(line):
+        lines.append(line)
+        if line["epoch"] == 2:
+            workers = [process for process, name in processes_of(None).items() if "RayTrainWorker" in name]
+            killed.append(workers[-1])
+            os.kill(workers[-1], signal.SIGKILL)
+
+    result = run_training(root, "r", report=kill_one)
+    assert len(killed) == 1
+    assert [line["epoch"] for line in lines] == list(range(1, EPOCHS + 1))
+    assert (result.epoch, result.model_id) == (whole.epoch, whole.model_id)
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A folder on a file system of its own, of 8 MB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(folder)], check=False).returncode:
+        pytest.skip("no file system can be mounted here (not root)")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def test_a_full_disk_ends_in_an_error_with_a_hint_and_the_last_checkpoint_remains(trained, small_disk):
+    _, whole, _ = trained
+    root = store_all(Storage(str(small_disk / "root")))
+    filler = small_disk / "filler"
+
+    def fill(line):
+        if line["epoch"] == 2:
+            with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:
+                while True:
+                    file.write(bytes(4096))
+
+    with pytest.raises(JobError, match=r"No space left on device|space") as stopped:
+        run_training(root, "r", report=fill, workers={"max_failures": 0, "cpus_per_worker": 0.5})
+    assert "--resume r" in stopped.value.hint
+    filler.unlink()
+    done = read_metrics(root, "r")
+    assert 2 <= len(done) < EPOCHS
+    lines = []
+    resumed = resume(root, "r", report=lines.append, **MACHINES)
+    assert lines[0]["epoch"] == len(done) + 1
+    assert resumed.model_id == whole.model_id
+
+
+def test_a_bucket_that_is_not_there_is_told_before_anything_is_started(s3):
+    with pytest.raises(StorageError) as refused:
+        run_training(Storage("s3://no-such-bucket-here/root"), "r")
+    assert "no-such-bucket-here" in refused.value.message
+
+
 def test_a_loss_that_is_no_number_stops_the_run_and_names_the_track(ray_local, tmp_path):
     root = store_all(Storage(str(tmp_path)), broken=2)
     with pytest.raises(JobError, match=r"the loss is nan in epoch 1, at tracks .*t002") as stopped:
@@ -157,9 +215,8 @@ def test_what_cannot_be_learnt_or_measured_is_refused_before_anything_is_written
     with pytest.raises(ConfigError, match="the train split has 1 labelled"):
         run_training(root, "r")
     Table(root, "catalog").replace(tracks, note="all")
-    side = labels.filter(
-        [(a, b) != ("rock", "test") for a, b in zip(labels["label"].to_pylist(), labels["split"].to_pylist(), strict=True)]
-    )
+    rows = labels.select(["label", "split"]).to_pylist()
+    side = labels.filter([row != {"label": "rock", "split": "test"} for row in rows])
     Table(root, "labels").replace(side, note="no rock to test")
     with pytest.raises(TaxonomyError, match="genre:rock"):
         run_training(root, "r")
@@ -174,11 +231,11 @@ def until(true, timeout_s=90):
 
 
 def processes_of(session):
-    """Running processes of the session that the child leads, and what they call themselves."""
+    """Running processes of the session that a child leads (None: of all), and what they call themselves."""
     found = {}
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             state, _, _, session_of, *_ = (folder / "stat").read_text().rpartition(")")[2].split()
-            if int(session_of) == session and state != "Z":
+            if session in (None, int(session_of)) and state != "Z":
                 found[int(folder.name)] = (folder / "cmdline").read_text()
     return found

@@ -136,6 +136,38 @@ def test_errors_with_one_label_have_no_spread_and_errors_with_all_have_all_of_it
     assert [label.partner for label in health.labels[1:]] == ["rock"] * 3
 
 
+def test_few_errors_do_not_look_less_even_than_they_are():
+    rng, spreads = np.random.default_rng(0), []
+    for _ in range(50):
+        counts = np.diag(np.full(8, 20))
+        counts[0, 1:] = rng.multinomial(12, np.full(7, 1 / 7))
+        spreads.append(class_health(axis_of(8), *believed(counts)).labels[0].confusion_spread)
+    assert np.mean(spreads) > 0.9  # the plain formula: 0.84
+
+
+def with_pops(n_right, errors):
+    """An axis of eight labels, 40 tracks each and 33 right, where pops has these errors, both ways."""
+    counts = np.diag(np.full(8, 33)) + np.ones((8, 8), int) - np.eye(8, dtype=int)
+    counts[1], counts[:, 1] = errors, errors
+    counts[1, 1] = n_right
+    return class_health(axis_of(8), *believed(counts))
+
+
+def test_errors_with_all_make_a_label_diffuse_and_errors_with_some_do_not():
+    everywhere = with_pops(4, [5, 0, 5, 5, 5, 5, 5, 5])
+    three = with_pops(4, [12, 0, 12, 12, 0, 0, 0, 0])
+    assert (everywhere.labels[1].verdict, three.labels[1].verdict) == ("diffuse", "rare")
+    assert everywhere.labels[1].f1 == pytest.approx(three.labels[1].f1, abs=0.01)
+
+
+def test_a_label_of_a_dozen_tracks_that_costs_the_others_nothing_is_rare():
+    counts = np.diag(np.full(8, 90)) + np.ones((8, 8), int)
+    counts[1], counts[:, 1] = [1, 0, 2, 2, 1, 2, 2, 2], [1, 0, 0, 1, 0, 0, 1, 0]
+    health = class_health(axis_of(8), *believed(counts))
+    assert health.labels[1].support == 12 and health.labels[1].confusion_spread > 0.9
+    assert ill(health) == {"pops": "rare"}
+
+
 @st.composite
 def axes_of_tracks(draw, min_labels=2):
     """Probabilities and true labels: some unlike, some alike, any number of tracks."""
@@ -289,16 +321,17 @@ def test_of_several_troubles_the_diffuse_label_that_costs_most_comes_first():
     assert change.drop == (Drop(axis="genre", label=NAMES[7]),) and not change.merge
 
 
-def test_nothing_is_proposed_where_one_label_would_be_left_or_words_do_not_decide():
-    p, targets = believed([[10, 10], [10, 10]])
-    two = axis_of(2)
+def test_nothing_is_proposed_where_one_label_would_be_left():
+    two, (p, targets) = axis_of(2), believed([[10, 10], [10, 10]])
     health = class_health(two, p, targets)
     assert set(ill(health).values()) == {"confusable"}
     assert proposed_change(health, taxonomy_of(two)) is None
-    ends = LabelSet(axis="genre", exclusive=True, polarity="valence", labels=two.labels)
-    assert proposed_change(health, taxonomy_of(ends)) is None
+
+
+def test_a_taxonomy_without_the_axis_is_refused():
+    health = class_health(axis_of(3), *believed([[9, 1, 1]] * 3))
     with pytest.raises(TaxonomyError, match="no axis"):
-        proposed_change(health, taxonomy_of(ends.model_copy(update={"axis": "mood"})))
+        proposed_change(health, taxonomy_of(axis_of(3).model_copy(update={"axis": "mood"})))
 
 
 @given(st.text(max_size=20), st.text(max_size=20))

@@ -347,7 +347,7 @@ def test_draws_without_an_answer_are_left_out():
 @pytest.mark.parametrize("seed", range(5))
 def test_the_interval_has_the_value_and_narrows_with_more_creators(exclusive, seed):
     few, many = (
-        axis_metrics(axis(4, exclusive), probabilities, targets, groups=groups)
+        axis_metrics(axis(4, exclusive), probabilities, targets, groups=groups, n_draws=400)
         for targets, probabilities, groups in (
             band(n, 4, n // 4, exclusive=exclusive, seed=seed) for n in (200, 200 * 9)
         )
