@@ -65,14 +65,15 @@ def evaluate(
     if baseline:
         against = compare_models(session.root, model, baseline, limits=limits, ray_config=ray_config)
     if as_json:
+        _check_accuracy(found.evaluation, min_accuracy)  # one document: the evaluation, or what is refused
         told = {axis: difference.model_dump() for axis, difference in against.items()}
         emit_json({**found.evaluation.model_dump(mode="json"), "folder": folder, "against": told})
-    else:
-        emit_axes(found.evaluation)
-        emit_health(found.evaluation)
-        if baseline:
-            emit_differences(model, baseline, against)
-        say(f"\nFiles: {session.root.root}/{folder}; shown by: tagfleet report {model} --open")
+        return
+    emit_axes(found.evaluation)
+    emit_health(found.evaluation)
+    if baseline:
+        emit_differences(model, baseline, against)
+    say(f"\nFiles: {session.root.root}/{folder}; shown by: tagfleet report {model} --open")
     _check_accuracy(found.evaluation, min_accuracy)
 
 

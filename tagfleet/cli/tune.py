@@ -150,7 +150,8 @@ def _tell_trial(trial: Trial, board: Leaderboard) -> None:
     reason = f": {trial.reason}" if trial.reason else ""
     measured = f" {_digits(trial.metric)} at epoch {trial.best_epoch} of {trial.n_epochs}," if trial.metrics else ""
     best = f"; best {board.best.trial_id} {_digits(board.best.metric)}" if board.best else ""
-    say(f"Trial {trial.trial_id} ({ended}/{board.search.n_trials}):{measured} {trial.status}{reason}{best}")
+    how = "stopped early" if trial.status == "stopped" else trial.status
+    say(f"Trial {trial.trial_id} ({ended}/{board.search.n_trials}):{measured} {how}{reason}{best}")
 
 
 def _emit_leaderboard(result: TuneResult) -> None:

@@ -267,7 +267,7 @@ def _features(
     sets = {}
     for settings in _feature_settings(search):
         folder = features_folder(settings.audio, settings.data.max_track_s)
-        with watch(f"Making features, {settings.audio.log_mel.n_mels} mels", tracks.num_rows) as advance:
+        with watch(f"Making features, {settings.audio.log_mel.n_mels} mels", None) as advance:
             index = make_features(
                 root,
                 tracks,

@@ -1,6 +1,8 @@
 """The cluster bootstrap: measures where whole creators are drawn, as weights of their tracks.
 
-Percentile intervals (Efron & Tibshirani 1993) over groups drawn with replacement (Field & Welsh 2007).
+Percentile intervals (Efron & Tibshirani 1993) over groups drawn with replacement (Field & Welsh 2007). A handful of
+groups promise too much: three creators who are right equally often give an interval of no width. Below ENOUGH_GROUPS
+tracks are drawn singly too, and the wider of the two intervals counts.
 """
 
 from __future__ import annotations
@@ -14,11 +16,21 @@ CHUNK = 250
 """Draws computed at once; more are no faster and take memory: n_tracks * CHUNK * 8 bytes a few times over."""
 
 
+ENOUGH_GROUPS = 30
+"""From here on drawing groups alone is right (Cameron, Gelbach & Miller 2008 warn below 20 to 30)."""
+
+
+def units(groups: Sequence[str]) -> list[Sequence[str]]:
+    """What is drawn: the groups, and where those are few the single tracks too; nothing if there are no two groups."""
+    n_groups = len(set(groups))
+    if n_groups < 2:
+        return []
+    return [groups] if n_groups >= min(ENOUGH_GROUPS, len(groups)) else [groups, [str(n) for n in range(len(groups))]]
+
+
 def group_draws(groups: Sequence[str], n_draws: int, seed: int) -> Iterator[NDArray[np.float64]]:
-    """How often each track counts, (n_tracks, up to CHUNK draws) at a time; nothing if there are no two groups."""
+    """How often each track counts, (n_tracks, up to CHUNK draws) at a time."""
     place = {group: n for n, group in enumerate(sorted(set(groups)))}
-    if len(place) < 2:
-        return
     of_track = np.array([place[group] for group in groups])
     rng = np.random.default_rng(seed)
     for start in range(0, n_draws, CHUNK):
@@ -27,8 +39,15 @@ def group_draws(groups: Sequence[str], n_draws: int, seed: int) -> Iterator[NDAr
 
 
 def existing(draws: Iterable[NDArray[np.float64]]) -> NDArray[np.float64]:
+    """All draws as one (n_draws,), without those on which a measure does not exist (NaN)."""
     joined: NDArray[np.float64] = np.concatenate([np.empty(0), *draws])
     return joined[~np.isnan(joined)]
+
+
+def widest(kinds: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
+    """Of draws of several kinds of units, those that spread most; none without kinds."""
+    there = [draws for draws in kinds if len(draws)]
+    return max(there, key=lambda draws: float(np.ptp(np.percentile(draws, (2.5, 97.5)))), default=np.empty(0))
 
 
 def interval(draws: NDArray[np.float64]) -> dict[str, float]:

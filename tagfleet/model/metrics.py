@@ -17,7 +17,15 @@ from numpy.typing import NDArray
 
 from tagfleet.config import Section
 from tagfleet.labels.taxonomy import LabelSet
-from tagfleet.model.bootstrap import existing, group_draws, interval, mean_over_labels, weighted_aucs
+from tagfleet.model.bootstrap import (
+    existing,
+    group_draws,
+    interval,
+    mean_over_labels,
+    units,
+    weighted_aucs,
+    widest,
+)
 
 
 class Measured(Section):
@@ -129,14 +137,14 @@ def axis_metrics(
         )
     )
     values = _overall(answers, labels)
-    draws = [_weighted(answers, weights) for weights in group_draws(names, n_draws, seed)]
+    kinds = [[_weighted(answers, w) for w in group_draws(unit, n_draws, seed)] for unit in units(names)]
     return AxisMetrics(
         axis=axis.axis,
         exclusive=axis.exclusive,
         n_tracks=len(names),
         n_groups=len(set(names)),
         measures={
-            name: Measured(value=value, **interval(existing(draw[name] for draw in draws)))
+            name: Measured(value=value, **interval(widest([existing(draw[name] for draw in draws) for draws in kinds])))
             for name, value in values.items()
         },
         labels=labels,
@@ -201,9 +209,14 @@ def paired_difference(
     ours, theirs = (_answers(axis, p, targets, known, None) for p in (probabilities, other))
     headline = "accuracy" if axis.exclusive else "pr_auc"
     mine, its = (rightness(p, targets, exclusive=axis.exclusive) for p in (probabilities, other))
-    draws = existing(
-        _weighted(ours, weights)[headline] - _weighted(theirs, weights)[headline]
-        for weights in group_draws(names, n_draws, seed)
+    draws = widest(
+        [
+            existing(
+                _weighted(ours, weights)[headline] - _weighted(theirs, weights)[headline]
+                for weights in group_draws(unit, n_draws, seed)
+            )
+            for unit in units(names)
+        ]
     )
     return Difference(
         value=None if mine is None or its is None else mine - its,

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 import uuid
 from pathlib import Path
 
@@ -28,6 +27,7 @@ from tagfleet.fleet.dataset import rows_of, stored_examples
 from tagfleet.fleet.features import read_index
 from tagfleet.fleet.recipes import packaged_recipes, recipe_layer
 from tagfleet.fleet.resources import RayConfig
+from tagfleet.fleet.taggers import load_tagger
 from tagfleet.fleet.training_data import resolve
 from tagfleet.fleet.tune import best_trial, plan_tune, resume_tune, tune
 from tagfleet.fleet.tune_board import ENDED, Leaderboard, Search, Trial, open_search, read_search
@@ -39,7 +39,9 @@ from tagfleet.model.network import cost_of
 from tagfleet.store.objects import Storage
 from tagfleet.store.tables import Table
 from tests.conftest import HARD_NAME
+from tests.fleet.alone import published
 from tests.fleet.synthetic import FOLDER, TAXONOMY, settings, store_catalog, store_log_mels, tracks_and_labels
+from tests.fleet.test_train import processes_of, until
 
 N_TRACKS = 73
 N_TRIALS = 4
@@ -237,11 +239,11 @@ def local(tmp_path_factory):
     return store_all(Storage(str(tmp_path_factory.mktemp("root"))))
 
 
-def make_job(root, **changes):
+def make_job(root, parent=None, **changes):
     search = make_search(root, **changes)
     examples, index = resolve(root, search.settings).examples, read_index(root, FOLDER)
     sides = {split: stored_examples(rows_of(examples, split), index) for split in ("train", "validation")}
-    return SearchJob(root=root, search=search, parent=None, stored={FOLDER: sides})
+    return SearchJob(root=root, search=search, parent=parent, stored={FOLDER: sides})
 
 
 def drawn(job, board):
@@ -290,6 +292,21 @@ def test_values_that_do_not_go_together_are_a_skipped_trial_with_its_reason(loca
     assert skipped and all("conv11 has six blocks" in trial.reason for trial in skipped)
     assert all(trial.settings == {"network.preset": "conv11", "network.n_blocks": 5} for trial in skipped)
     assert all(board[proposed["trial_id"]].n_parameters > 0 for proposed in ran)
+
+
+def test_trials_start_from_the_parents_weights_where_their_network_is_the_parents(tmp_path):
+    root = store_all(Storage(str(tmp_path)))
+    published(root, train={"epochs": 1})
+    base = settings(train={"epochs": 1, "init_from": "tagger"})
+    space = space_of({"network.width": {"choice": [8, 12]}}, base)
+    _, parent = load_tagger(root, "tagger")
+    job = make_job(root, parent, base=base, space=space, n_trials=8)
+    board = open_search(root, "s", job.search)
+    assert {proposed["settings"]["network.width"] for proposed in drawn(job, board)} == {8}
+    skipped = [trial for trial in board.trials if trial.status == "skipped"]
+    assert skipped and all("the model to start from" in trial.reason for trial in skipped)
+    initial = job.initial(job.recipe({"network.width": 8}))
+    assert all(bool((initial[name] == weights).all()) for name, weights in parent.weights.items())
 
 
 def test_a_resumed_search_stops_what_lags_behind_the_trials_before(local, tmp_path):
@@ -482,21 +499,3 @@ def ended(root, run_id):
     except NotFoundError:
         return {}
     return {row["trial_id"]: row | {"rank": 0} for row in rows if row["status"] in ENDED}
-
-
-def until(true, timeout_s=90):
-    deadline = time.monotonic() + timeout_s
-    while not true():
-        assert time.monotonic() < deadline, "timed out"
-        time.sleep(0.1)
-
-
-def processes_of(session):
-    """Ids of the running processes of the session that the child leads."""
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            state, _, _, session_of, *_ = (folder / "stat").read_text().rpartition(")")[2].split()
-            if int(session_of) == session and state != "Z":
-                found.append(int(folder.name))
-    return found
