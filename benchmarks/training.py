@@ -152,7 +152,8 @@ def workers(root: Storage, epochs: int) -> None:
             share = found["clips_per_s"] / n_workers / alone[0]
             print(
                 f"| tagfleet, {n_workers} workers | {found['clips_per_s']:.1f} | {share:.2f} | "
-                f"{found['wait_share']:.1%} | {found['memory_mb']:.0f} |  (everything but the epochs: {found['start_s']:.0f} s)"
+                f"{found['wait_share']:.1%} | {found['memory_mb']:.0f} |"
+                f" (everything but the epochs: {found['start_s']:.0f} s)"
             )
 
 
@@ -172,7 +173,10 @@ def presets() -> None:
     from tagfleet.model.network import TagNet, cost_of
 
     torch.set_num_threads(1)
-    print("| preset | parameters | M multiply-adds/clip | clips/s float32 | clips/s bfloat16 | ratio |\n|---|---|---|---|---|---|")
+    print(
+        "| preset | parameters | M multiply-adds/clip | clips/s float32 | clips/s bfloat16 | ratio |\n"
+        "|---|---|---|---|---|---|"
+    )
     for preset in PRESETS:
         config = NetworkConfig(preset=preset)
         cost = cost_of(config, AXES, n_mels=96, n_frames=256)
@@ -192,8 +196,8 @@ def presets() -> None:
                 times.append(time.perf_counter() - began)
             speeds.append(16 / statistics.median(times[2:]))
         print(
-            f"| {preset} | {cost.n_parameters:,} | {cost.n_multiply_adds / 1e6:.0f} | {speeds[0]:.0f} | {speeds[1]:.0f} |"
-            f" {speeds[1] / speeds[0]:.2f} |"
+            f"| {preset} | {cost.n_parameters:,} | {cost.n_multiply_adds / 1e6:.0f} | {speeds[0]:.0f} |"
+            f" {speeds[1]:.0f} | {speeds[1] / speeds[0]:.2f} |"
         )
 
 

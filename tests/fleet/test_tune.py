@@ -45,7 +45,7 @@ from tests.fleet.test_train import processes_of, until
 
 N_TRACKS = 73
 N_TRIALS = 4
-BASE = settings(train={"epochs": 2}, workers={"cpus_per_worker": 1.0})
+BASE = settings(train={"epochs": 2}, workers={"cpus_per_worker": 2.0})  # one trial at a time: one process to start
 SPACE = space_of(
     {
         "network.n_blocks": {"choice": [5, 6]},
@@ -381,7 +381,7 @@ def killed(s3):
         env={name: value for name, value in os.environ.items() if not name.startswith("RAY_")},
     )
     try:
-        until(lambda: ended(root, "s") or child.poll() is not None)
+        until(lambda: ended(root, "s") or child.poll() is not None, timeout_s=150)
         child.kill()
     finally:
         for process in processes_of(child.pid):
