@@ -157,7 +157,7 @@ def step(model: nn.Module, progress: Progress, batch: Batch, team: Team, epoch: 
     )
     loss = torch.stack(list(losses.values())).sum()
     if not team.all_true(torch.isfinite(loss)):
-        raise not_finite(team.gather((float(loss), batch.track_ids)), epoch)
+        raise not_finite(team.gather((float(loss.detach()), batch.track_ids)), epoch)
     loss.backward()  # type: ignore[no-untyped-call]  # torch gives it no types
     if config.clip_norm:
         nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.fft import dct
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # comes with scikit-learn, without types
+from threadpoolctl import threadpool_limits
 
 from tagfleet.labels.taxonomy import LabelSet
 
