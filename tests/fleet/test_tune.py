@@ -45,7 +45,7 @@ from tests.fleet.test_train import processes_of, until
 
 N_TRACKS = 73
 N_TRIALS = 4
-BASE = settings(train={"epochs": 2}, workers={"cpus_per_worker": 2.0})  # one trial at a time: one process to start
+BASE = settings(train={"epochs": 2}, workers={"cpus_per_worker": 1.5})  # one trial at a time: one process to start
 SPACE = space_of(
     {
         "network.n_blocks": {"choice": [5, 6]},
