@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tagfleet.cli.output import Json, emit_json, emit_table, say
+from tagfleet.cli.output import Json, emit_json, emit_table, made_folder, say
 from tagfleet.cli.progress import progress
 from tagfleet.cli.session import Session
 from tagfleet.errors import GateRefused, UsageError
@@ -24,7 +24,8 @@ def evaluate(
     model: Annotated[str, typer.Argument(help="NAME, NAME:VERSION or production.")],
     split: Annotated[str, typer.Option(help="test or validation.")] = "test",
     labels: Annotated[
-        int | None, typer.Option(metavar="VERSION", help="Version of the labels; default: what it was trained with.")
+        int | None,
+        typer.Option(metavar="VERSION", min=0, help="Of the labels; default: what it was trained with."),
     ] = None,
     folds: Annotated[
         int | None,
@@ -174,8 +175,7 @@ def report(
     from tagfleet.fleet.evaluate_model import report_page
 
     ref, page = report_page(session.root, model, split, tz=session.settings.tz, lang=session.settings.lang)
-    folder = out or Path()
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = made_folder(out or Path())
     path = folder / f"{str(ref).replace(':', '-')}-{split}.html"
     path.write_text(page, encoding="utf-8")
     emit_json({"model": str(ref), "path": str(path)}) if as_json else say(f"{path}")

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from tagfleet.cli.evaluate import emit_axes, emit_differences
-from tagfleet.cli.output import DryRun, Json, emit_facts, emit_json, emit_table, local_time, say
+from tagfleet.cli.output import DryRun, Json, emit_facts, emit_json, emit_table, local_time, made_folder, printable, say
 from tagfleet.cli.session import Session
 
 app = typer.Typer(help="Models: published taggers, and which is in production.")
@@ -54,7 +54,8 @@ def show(
         emit_json({"model": str(ref), **json.loads(files["tagger.json"]), "metrics": metrics})
         return
     emit_facts({"model": str(ref)})
-    typer.echo(files.get("README.md", b"").decode())
+    for line in files.get("README.md", b"").decode().splitlines():
+        typer.echo(printable(line))
 
 
 @app.command()
@@ -137,7 +138,7 @@ def export(
     from tagfleet.store.models import ModelStore
 
     ref, files = ModelStore(context.obj.root).load(model)
-    out.mkdir(parents=True, exist_ok=True)
+    made_folder(out)
     for name, data in files.items():
         (out / name).write_bytes(data)
     emit_json({"model": str(ref), "files": sorted(files)}) if as_json else say(

@@ -8,10 +8,13 @@ import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, is_dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
 import typer
+
+from tagfleet.errors import UsageError
 
 _quiet = False
 
@@ -98,6 +101,15 @@ def emit_facts(facts: Mapping[str, Any]) -> None:
     for name, value in facts.items():
         shown = ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, Mapping) else value
         sys.stdout.write(f"{name:<{width}}  {printable(shown)}\n")
+
+
+def made_folder(path: Path) -> Path:
+    """A folder to write into, made when it is not there. UsageError when it cannot be."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"{path} is no folder that can be written: {error.strerror}", hint="check -o") from error
+    return path
 
 
 def local_time(moment: datetime | None, zone: str) -> str:

@@ -61,12 +61,15 @@ def train(
             gpu=gpu,
             set=settings,
         )
+        if dry_run:
+            _emit_rest(session, resume, as_json)
+            return
         result = _resume(session, resume)
     else:
         if recipe and from_tune:
             raise UsageError("--recipe and --from-tune both name settings", hint="give one of them; -s overrides")
-        session = chosen(session, recipe=recipe, from_tune=from_tune, workers=workers, gpu=gpu, settings=settings)
         session = session.with_values("train", {"init_from": init_from})
+        session = chosen(session, recipe=recipe, from_tune=from_tune, workers=workers, gpu=gpu, settings=settings)
         name = recipe or (from_tune and f"tune {from_tune}") or ""
         if dry_run:
             _emit_plan(_planned(session, name), run_id or new_run_id("train"), as_json)
@@ -98,7 +101,9 @@ def chosen(
         session = session.with_recipe(_best_trial(session, from_tune))
     session = session.with_flags(settings)
     session = session.with_values("workers", {"n_workers": workers, "use_gpu": gpu})
-    if session.settings.workers.use_gpu and "network.width" not in session.loaded.sources:
+    # A warm start has its parent's network.
+    small = "network.width" not in session.loaded.sources and not session.settings.train.init_from
+    if session.settings.workers.use_gpu and small:
         session = session.with_flags([f"network.width={WIDTH_ON_GPU}"])
     return session
 
@@ -143,6 +148,22 @@ def _emit_plan(plan: TrainPlan, run_id: str, as_json: bool) -> None:
         emit_json(facts | {"settings": plan.recipe.model_dump(mode="json", exclude={"taxonomy"})})
         return
     emit_facts({name: ", ".join(value) if isinstance(value, list) else value for name, value in facts.items()})
+
+
+def _emit_rest(session: Session, run_id: str, as_json: bool) -> None:
+    from tagfleet.fleet.runs import read_metrics, read_recipe, read_result
+
+    recipe = read_recipe(session.root, run_id)
+    facts = {
+        "run_id": run_id,
+        "recipe": recipe.recipe,
+        "recipe_digest": recipe.digest,
+        "model": recipe.train.model,
+        "epochs_done": len(read_metrics(session.root, run_id)),
+        "epochs": recipe.train.epochs,
+        "already_finished": read_result(session.root, run_id) is not None,
+    }
+    emit_json(facts) if as_json else emit_facts(facts)
 
 
 def run_training(session: Session, run_id: str, recipe: str = "") -> TrainResult:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
@@ -36,12 +38,10 @@ def compare_models(
     test = rows_of(data.examples, "test")
     unheard = [known.get(track_id, "test") == "test" for track_id in test["track_id"].to_pylist()]
     test = test.filter(pa.array(unheard, pa.bool_()))
-    other_data = TrainingData(
-        recipe=data.recipe.model_copy(update={"audio": other_tagger.audio}),
-        tracks=data.tracks,
-        labels=data.labels,
-        examples=data.examples,
-    )
+    if not test.num_rows:
+        shared = {axis.axis for axis in tagger.taxonomy.axes} & {axis.axis for axis in other_tagger.taxonomy.axes}
+        return {axis: Difference(value=None) for axis in shared}
+    other_data = replace(data, recipe=data.recipe.model_copy(update={"audio": other_tagger.audio}))
 
     def probabilities(which: Tagger, behind: TrainingData) -> tuple[Stored, dict[str, NDArray[np.float32]]]:
         index = feature_index(root, behind, limits=limits, ray_config=ray_config, watch=unwatched)

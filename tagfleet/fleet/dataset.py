@@ -60,7 +60,7 @@ def list_column(matrix: NDArray[np.float32]) -> pa.ListArray:
 def matrix_of(examples: pa.Table, column: str) -> NDArray[np.float32]:
     """The `targets` or `weights` column as (n_rows, n_labels of all axes)."""
     values: NDArray[np.float32] = examples[column].combine_chunks().flatten().to_numpy()
-    return values.reshape(examples.num_rows, -1)
+    return values.reshape(examples.num_rows, len(values) // max(1, examples.num_rows))
 
 
 def split_axes(targets: NDArray[np.float32], taxonomy: Taxonomy) -> dict[str, NDArray[np.float32]]:
@@ -92,11 +92,11 @@ def stored_examples(examples: pa.Table, index: pa.Table) -> Stored:
     """The EXAMPLES rows that have a log-mel, with where it lies; `index` has FEATURE_INDEX rows of at least them."""
     index = index.take(pc.index_in(examples["track_id"], index["track_id"].combine_chunks()))
     heard = pc.greater(index["n_frames"], 0)
-    examples, index = examples.filter(heard), index.filter(heard)
-    columns = (index[name].to_pylist() for name in Place._fields)
+    mask = heard.to_numpy()
+    columns = (index[name].filter(heard).to_pylist() for name in Place._fields)
     return Stored(
-        track_ids=examples["track_id"].to_pylist(),
+        track_ids=examples["track_id"].filter(heard).to_pylist(),
         places=[Place(*values) for values in zip(*columns, strict=True)],
-        targets=matrix_of(examples, "targets"),
-        weights=matrix_of(examples, "weights"),
+        targets=matrix_of(examples, "targets")[mask],
+        weights=matrix_of(examples, "weights")[mask],
     )

@@ -13,15 +13,16 @@ from tagfleet.audio.config import DecodeLimits
 from tagfleet.errors import NotFoundError
 from tagfleet.fleet.cluster import ray_job
 from tagfleet.fleet.config import Recipe
-from tagfleet.fleet.dataset import make_examples
+from tagfleet.fleet.dataset import make_examples, rows_of
 from tagfleet.fleet.evaluation import Evaluated, Split, evaluate, evaluation_folder, read_evaluation, write_evaluation
 from tagfleet.fleet.features import features_folder, index_of, make_features, read_index
 from tagfleet.fleet.folds import fold_health
-from tagfleet.fleet.label_store import stored_labels
+from tagfleet.fleet.label_store import stored_grouping, stored_labels
 from tagfleet.fleet.resources import RayConfig
 from tagfleet.fleet.runs import Watch, read_metrics, read_recipe, unwatched
-from tagfleet.fleet.taggers import learnt_from, load_tagger, refuse_leak
+from tagfleet.fleet.taggers import load_tagger, refuse_leak, split_file
 from tagfleet.fleet.training_data import TrainingData, reread
+from tagfleet.labels.taxonomy import Taxonomy
 from tagfleet.model.tagger import Tagger
 from tagfleet.report.page import ReportData, render_page
 from tagfleet.store.models import ModelRef
@@ -49,7 +50,10 @@ def evaluate_model(
     """
     ref, tagger = load_tagger(root, model)
     data = data_of(root, tagger, labels_version)
-    refuse_leak(data.examples, learnt_from(root, str(ref)), str(ref))
+    known = split_file(root, str(ref))
+    refuse_leak(data.examples, {track_id for track_id, side in known.items() if side == "train"}, str(ref))
+    others = {track_id for track_id, side in known.items() if side != split}
+    refuse_leak(rows_of(data.examples, split), others, str(ref))
     index = feature_index(root, data, limits=limits, ray_config=ray_config, watch=watch)
     health, source = None, ""
     if folds:
@@ -76,13 +80,30 @@ def data_of(root: Storage, tagger: Tagger, labels_version: int | None = None) ->
     versions = {"labels_version": labels_version, "catalog_version": Table(root, "catalog").version()}
     data = recipe.data.model_copy(update=versions)
     tracks = Table(root, "catalog").read()
-    labels, _ = stored_labels(root, labels_version)
+    labels, taxonomy = stored_labels(root, labels_version)
+    labels = as_called(labels, taxonomy, tagger.taxonomy)
     labels = labels.filter(pc.is_in(labels["track_id"], tracks["track_id"].combine_chunks()))
     examples = make_examples(tracks, labels, tagger.taxonomy)
     tracks = tracks.take(pc.index_in(examples["track_id"].combine_chunks(), tracks["track_id"].combine_chunks()))
     return TrainingData(
-        recipe=recipe.model_copy(update={"data": data}), tracks=tracks, labels=labels, examples=examples
+        recipe=recipe.model_copy(update={"data": data}),
+        tracks=tracks,
+        labels=labels,
+        examples=examples,
+        grouping=stored_grouping(root, labels_version),
     )
+
+
+def as_called(labels: pa.Table, taxonomy: Taxonomy, before: Taxonomy) -> pa.Table:
+    """LABELS rows by `taxonomy`, with labels that were renamed since `before` under the names they had then."""
+    was: dict[tuple[str, str], list[str]] = {}
+    for axis in before.axes:
+        for label in axis.labels:
+            now = taxonomy.became.get(f"{axis.axis}:{label.id}", label.id)
+            was.setdefault((axis.axis, now), []).append(label.id)
+    rows = zip(labels["axis"].to_pylist(), labels["label"].to_pylist(), strict=True)
+    names = [old[0] if len(old := was.get((axis, label), [])) == 1 else label for axis, label in rows]
+    return labels.set_column(labels.schema.get_field_index("label"), labels.schema.field("label"), pa.array(names))
 
 
 def feature_index(

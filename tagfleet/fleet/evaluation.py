@@ -14,7 +14,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
+from tagfleet.errors import ConfigError, DigestMismatch
 from tagfleet.fleet.dataset import Stored, rows_of, split_axes, stored_examples
 from tagfleet.fleet.excerpts import LogMelFiles, planned_starts, stable_seed
 from tagfleet.fleet.training_data import TrainingData
@@ -129,6 +131,11 @@ def evaluate(
     from the validation tracks, so that no decision about the taxonomy comes from the test tracks.
     """
     sides: dict[str, Stored] = {name: stored_examples(rows_of(data.examples, name), index) for name in SPLITS}
+    for name in {"train", "validation", split}:
+        if not len(sides[name]):
+            raise ConfigError(
+                f"no {name} track of {model} has features: nothing can be measured", hint="tagfleet catalog validate"
+            )
     groups = data.groups()
     taxonomy = tagger.taxonomy
     heard = hear(root, tagger, sides[split])
@@ -177,8 +184,19 @@ def evaluate(
         evaluation=evaluation,
         probabilities=probability_rows(heard, taxonomy, probabilities, baseline, track_groups, split),
         mistakes=all_mistakes(tagger, heard, probabilities, data),
-        changes={axis.axis: change for axis in health if (change := proposed_change(axis, taxonomy)) is not None},
+        changes=proposed_changes(health, taxonomy, data),
     )
+
+
+def proposed_changes(health: Sequence[AxisHealth], taxonomy: Taxonomy, data: TrainingData) -> dict[str, TaxonomyChange]:
+    """Per axis what class health proposes, for the whole taxonomy that the labels were made with: the one that
+    `labels build --change` revises, of which a recipe may learn a part.
+    """
+    (version,) = set(data.labels["taxonomy_version"].to_pylist())
+    proposed = {axis.axis: proposed_change(axis, taxonomy) for axis in health}
+    return {
+        axis: change.model_copy(update={"parent": version}) for axis, change in proposed.items() if change is not None
+    }
 
 
 def baseline_probabilities(
@@ -284,15 +302,24 @@ def write_evaluation(root: Storage, folder: str, evaluated: Evaluated) -> None:
     root.write(f"{folder}/mistakes.csv", mistakes_csv(evaluated.mistakes).encode())
     lines = (mistake.model_dump_json() + "\n" for mistake in evaluated.mistakes)
     root.write(f"{folder}/mistakes.jsonl", "".join(lines).encode())
-    for axis, change in evaluated.changes.items():
-        root.write(f"{folder}/change-{axis}.toml", change_toml(change).encode())
+    for axis in evaluated.evaluation.axes:
+        change = evaluated.changes.get(axis.axis)
+        if change is None:
+            root.delete(f"{folder}/change-{axis.axis}.toml")
+        else:
+            root.write(f"{folder}/change-{axis.axis}.toml", change_toml(change).encode())
     text = json.dumps(evaluated.evaluation.model_dump(mode="json"), ensure_ascii=False, indent=2)
     root.write(f"{folder}/evaluation.json", text.encode())
 
 
 def read_evaluation(root: Storage, folder: str) -> tuple[Evaluation, list[Mistake]]:
     """What `write_evaluation` wrote. NotFoundError when nothing was."""
-    evaluation = Evaluation.model_validate_json(root.read(f"{folder}/evaluation.json"))
+    try:
+        evaluation = Evaluation.model_validate_json(root.read(f"{folder}/evaluation.json"))
+    except ValidationError as error:
+        raise DigestMismatch(
+            f"{folder}/evaluation.json is not what this tagfleet writes", hint="tagfleet evaluate MODEL measures again"
+        ) from error
     lines = root.read(f"{folder}/mistakes.jsonl").decode().split("\n")
     return evaluation, [Mistake.model_validate_json(line) for line in lines if line]
 

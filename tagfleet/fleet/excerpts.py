@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from tagfleet.audio.clips import plan_clips
 from tagfleet.audio.config import AudioConfig
+from tagfleet.errors import StorageError
 from tagfleet.store.objects import Storage
 
 if TYPE_CHECKING:
@@ -45,8 +46,14 @@ class LogMelFiles:
         """Frames [start, start + n) of a track, fewer at its end, as (n_frames, n_mels)."""
         n = max(0, min(n, place.n_frames - start))
         row = 2 * self.n_mels
-        file: NativeFile = self._open(place.file)
-        data = file.read_at(n * row, place.offset + start * row)
+        try:
+            file: NativeFile = self._open(place.file)
+            data = file.read_at(n * row, place.offset + start * row)
+        except OSError as error:
+            raise StorageError(
+                f"features {place.file} cannot be read: {error}",
+                hint="check the storage root; when the file is gone, delete its .parquet beside it and start again",
+            ) from error
         return np.frombuffer(data, dtype=np.float16).reshape(n, self.n_mels)
 
     def clips(self, place: Place, starts: list[int], clip_frames: int) -> NDArray[np.float32]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -30,9 +31,16 @@ def fold_health(
     Trains `n_folds` networks by the tagger's recipe, each without one fold of the creators and for as many epochs as
     were best for the tagger itself, so that no held-out track chooses anything. What was trained before, below the
     run's folder, is not trained again. The test side stays unheard. Must be called with Ray connected.
+    Raises ConfigError for a model with a parent, and when there are fewer creators than folds.
     """
     from tagfleet.fleet.fit import fit
 
+    if tagger.facts.parent:
+        raise ConfigError(
+            f"this model began with the weights of {tagger.facts.parent}, which know the tracks of every fold",
+            hint=f"look at the class health of {tagger.facts.parent}, or train the recipe from scratch"
+            " (-s train.init_from='')",
+        )
     examples = data.examples.filter(pc.not_equal(data.examples["split"], "test"))
     group_of = data.groups()
     fold = np.array(folds_of([group_of[track_id] for track_id in examples["track_id"].to_pylist()], n_folds))
@@ -42,7 +50,7 @@ def fold_health(
         report({"fold": k + 1, "n_folds": n_folds})
         inside, outside = (stored_examples(examples.filter(pa.array(mask)), index) for mask in (fold != k, fold == k))
         job = WorkerJob(root=root, recipe=recipe, train=inside, validation=nobody(outside))
-        best = fit(job, f"{tagger.facts.run_id}/fold-{k + 1}-of-{n_folds}")
+        best = fit(job, f"{tagger.facts.run_id}/fold-{k + 1}-of-{n_folds}-{recipe.digest[:8]}")
         network = Tagger(
             audio=tagger.audio,
             network=tagger.network,
@@ -69,7 +77,7 @@ def folds_of(groups: Sequence[str], n_folds: int) -> list[int]:
 
     Raises ConfigError when there are fewer creators than folds.
     """
-    sizes = {group: groups.count(group) for group in set(groups)}
+    sizes = Counter(groups)
     if len(sizes) < n_folds:
         raise ConfigError(
             f"{n_folds} folds need as many creators outside the test side; there are {len(sizes)}",

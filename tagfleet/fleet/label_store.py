@@ -118,6 +118,13 @@ def stored_report(root: Storage) -> dict[str, Any]:
     return found
 
 
+def stored_grouping(root: Storage, version: int) -> LabelsConfig:
+    """`group_by` and `group_column` that a version of the labels was made with; the defaults where no report says."""
+    key = report_key(version, "report.json")
+    config = json.loads(root.read(key)).get("config", {}) if root.exists(key) else {}
+    return LabelsConfig(**{name: config[name] for name in ("group_by", "group_column") if name in config})
+
+
 def histogram_of(built: LabelBuild, axis: str) -> str:
     """The scores of one axis as SVG."""
     score = built.scores[axis]

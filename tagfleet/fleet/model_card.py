@@ -25,7 +25,7 @@ def model_card(tagger: Tagger, evaluation: Evaluation, recipe: Recipe) -> str:
         f" `{tagger.taxonomy.version}`",
         *([f"- Warm start from {facts.parent}"] if facts.parent else []),
         f"- {evaluation.n_train} training, {evaluation.n_validation} validation and {evaluation.n_test} test tracks, of"
-        f" {creators} creators; no creator is on two sides",
+        f" {creators} creators (or what the labels were grouped by), each on one side only",
         "",
         "## On test creators",
         "| axis | measure | model | 95 % | baseline | majority | chance | tracks |",

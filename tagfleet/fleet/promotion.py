@@ -8,12 +8,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from tagfleet.audio.config import DecodeLimits
-from tagfleet.errors import GateRefused, NotFoundError, UsageError
+from tagfleet.errors import GateRefused, NotFoundError, TagfleetError, UsageError
 from tagfleet.fleet.comparison import compare_models
 from tagfleet.fleet.resources import RayConfig
-from tagfleet.fleet.taggers import METRICS_FILE
+from tagfleet.fleet.taggers import METRICS_FILE, load_tagger
 from tagfleet.model.evaluation import Evaluation
 from tagfleet.model.metrics import Difference
+from tagfleet.model.tagger import Tagger
 from tagfleet.store.models import ModelRef, ModelStore
 from tagfleet.store.objects import Storage
 
@@ -68,7 +69,8 @@ def examine(
     """Hold a model against its baseline, `requirements`, and the model in production on the same test tracks.
 
     Refused: below the baseline on any axis; a requirement that is not met; significantly worse than production (the
-    whole 95 % interval of a paired bootstrap over creators is below 0). What cannot be measured is refused too.
+    whole 95 % interval of a paired bootstrap over creators is below 0); without an axis that production has. What
+    cannot be measured or compared is refused too.
     """
     models = ModelStore(root)
     ref, files = models.load(model, only=(METRICS_FILE,))
@@ -77,13 +79,19 @@ def examine(
     evaluation = Evaluation.model_validate_json(files[METRICS_FILE])
     production = models.production()
     against: Mapping[str, Difference] = {}
-    if production is not None and production != ref:
-        against = compare_models(root, str(ref), str(production), limits=limits, ray_config=ray_config)
     refusals = [
         *below_baseline(evaluation),
         *(told for requirement in requirements for told in unmet(evaluation, requirement)),
-        *worse_than(str(production), against),
     ]
+    if production is not None and production != ref:
+        try:
+            against = compare_models(root, str(ref), str(production), limits=limits, ray_config=ray_config)
+            refusals += worse_than(str(production), against)
+            refusals += lost_axes(
+                load_tagger(root, str(ref))[1], str(production), load_tagger(root, str(production))[1]
+            )
+        except TagfleetError as error:  # one that cannot be compared is refused, and --force must still be able to
+            refusals.append(f"cannot be compared with {production}: {error.message}")
     return Examination(ref=ref, evaluation=evaluation, production=production, against=against, refusals=refusals)
 
 
@@ -121,12 +129,24 @@ def unmet(evaluation: Evaluation, requirement: Requirement) -> list[str]:
 
 
 def worse_than(production: str, against: Mapping[str, Difference]) -> list[str]:
-    """Axes on which production is better beyond chance."""
-    return [
-        f"significantly worse than {production} on {axis}: {d.value:+.3f} (95 % {d.low:+.3f} … {d.high:+.3f})"
-        for axis, d in against.items()
-        if d.value is not None and d.low is not None and d.high is not None and d.high < 0
-    ]
+    """Axes on which production is better beyond chance, or on which that cannot be told."""
+    refusals = []
+    for axis, d in against.items():
+        if d.value is None or d.low is None or d.high is None:
+            refusals.append(
+                f"cannot be compared with {production} on {axis}: too few tracks or creators unheard by both"
+            )
+        elif d.high < 0:
+            interval = f"95 % {d.low:+.3f} … {d.high:+.3f}"
+            refusals.append(f"significantly worse than {production} on {axis}: {d.value:+.3f} ({interval})")
+    return refusals
+
+
+def lost_axes(tagger: Tagger, production: str, current: Tagger) -> list[str]:
+    """Axes that the catalogue would no longer be tagged with."""
+    have = {axis.axis for axis in tagger.taxonomy.axes}
+    lost = [axis.axis for axis in current.taxonomy.axes if axis.axis not in have]
+    return [f"tags no {', '.join(lost)}, which {production} does"] if lost else []
 
 
 def promote(
@@ -144,6 +164,7 @@ def promote(
 
     Raises GateRefused with every reason.
     """
+    n_before = len(ModelStore(root).history())
     found = examine(root, model, requirements, limits=limits, ray_config=ray_config)
     if found.refusals and not force:
         current = f"; {found.production} stays in production" if found.production else ""
@@ -151,5 +172,5 @@ def promote(
             f"{found.ref} not promoted: {'; '.join(found.refusals)}{current}",
             hint=f"tagfleet report {found.ref} --open; --force promotes it all the same",
         )
-    ModelStore(root).promote(found.ref, by=by, why=why, against=found.refusals)
+    ModelStore(root).promote(found.ref, by=by, why=why, against=found.refusals, n_before=n_before)
     return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from threading import Event, Thread
@@ -10,12 +11,13 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from tagfleet.errors import ConflictError, DigestMismatch, NotFoundError, StorageError
+from tagfleet.errors import ConflictError, DigestMismatch, NotFoundError, StorageError, UsageError
 from tagfleet.fleet.config import Recipe
 from tagfleet.store.objects import Storage
 
 POLL_S = 0.5
 STOP_FILE = "stopped.json"
+RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 Advance = Callable[[int, int], None]
 """Called with (tracks done, failed), totals so far."""
@@ -33,7 +35,11 @@ Report = Callable[[Mapping[str, Any]], None]
 
 
 def open_run(root: Storage, run_id: str, recipe: Recipe) -> None:
-    """Claim a new run id with its recipe. Raises ConflictError when the id is taken."""
+    """Claim a new run id with its recipe. Raises UsageError for an id that is no name, ConflictError when it is taken."""
+    if not RUN_ID.fullmatch(run_id):
+        raise UsageError(
+            f"a run cannot be called {run_id!r}", hint="letters, digits, . _ and -; e.g. genre5-2026-11-26"
+        )
     described = {"digest": recipe.digest, **recipe.model_dump(mode="json")}
     if not root.create(f"runs/{run_id}/recipe.json", json.dumps(described, ensure_ascii=False, indent=2).encode()):
         raise ConflictError(
@@ -119,9 +125,10 @@ def reported(root: Storage, run_id: str, *reports: Report) -> Iterator[None]:
             last_look = finished.wait(POLL_S)
             with suppress(StorageError):  # a look that fails delays a line, the next one brings it
                 for line in read_metrics(root, run_id)[n_reported:]:
-                    for report in reports:
-                        report(line)
                     n_reported += 1
+                    for report in reports:
+                        with suppress(StorageError):
+                            report(line)
 
     thread = Thread(target=follow, name="metrics", daemon=True)
     thread.start()

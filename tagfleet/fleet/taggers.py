@@ -57,8 +57,8 @@ def refuse_leak(examples: pa.Table, learnt: set[str], model: str) -> None:
     ]
     if leaked:
         raise LeakError(
-            f"{len(leaked)} validation or test tracks were among those that {model} was trained on: it would be"
-            " measured on what it knows",
+            f"{len(leaked)} validation or test tracks were among those that {model} was trained or tuned on: it would"
+            " be measured on what it knows",
             hint="start from a model that was trained with the same split, or without --init-from",
             problems=tuple(leaked),
         )

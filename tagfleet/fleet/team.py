@@ -45,6 +45,21 @@ class Team:
         torch.distributed.all_gather_object(values, value)
         return values
 
+    def mean(self, value: torch.Tensor) -> torch.Tensor:
+        """The mean of a tensor over all processes."""
+        if self.size == 1:
+            return value
+        total = value.clone()
+        torch.distributed.all_reduce(total)
+        return total / self.size
+
+    def share_buffers(self, *modules: nn.Module) -> None:
+        """Give every process the buffers (running statistics of batch norms) of the first."""
+        if self.size > 1:
+            for module in modules:
+                for buffer in module.buffers():
+                    torch.distributed.broadcast(buffer, 0)
+
     def all_true(self, value: torch.Tensor) -> bool:
         """Whether a tensor holds True in every process."""
         if self.size == 1:

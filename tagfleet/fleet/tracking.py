@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import logging
 import os
 import platform
 import tempfile
@@ -13,7 +14,7 @@ from typing import Any
 
 from tagfleet.errors import ConfigError
 from tagfleet.fleet.config import Recipe
-from tagfleet.fleet.runs import Report
+from tagfleet.fleet.runs import Report, read_metrics
 from tagfleet.model.warmstart import WarmStart
 from tagfleet.report.charts import Line, curves_svg
 from tagfleet.store.objects import Storage
@@ -70,9 +71,9 @@ def write_curves(root: Storage, run_id: str, history: Sequence[Mapping[str, Any]
 def tracked(root: Storage, run_id: str, recipe: Recipe) -> Iterator[Report]:
     """A function that takes each epoch's line to the run's event file and, where MLFLOW_TRACKING_URI is set, to MLflow.
 
-    Raises ConfigError when that is set and mlflow is not installed.
+    Raises ConfigError when that is set and mlflow is not installed, or the server does not answer.
     """
-    history: list[Mapping[str, Any]] = []
+    history: list[Mapping[str, Any]] = [*read_metrics(root, run_id)]
 
     def to_files(line: Mapping[str, Any]) -> None:
         history.append(line)
@@ -87,14 +88,26 @@ def tracked(root: Storage, run_id: str, recipe: Recipe) -> Iterator[Report]:
         raise ConfigError(
             f"{MLFLOW_VARIABLE} is set, but mlflow is not installed", hint="pip install 'tagfleet[mlflow]', or unset it"
         ) from error
-    with mlflow.start_run(run_name=run_id):
+    try:
+        mlflow.start_run(run_name=run_id)
         mlflow.log_params({"recipe": recipe.recipe, "digest": recipe.digest, **_flat(recipe)})
+    except mlflow.exceptions.MlflowException as error:
+        raise ConfigError(
+            f"the MLflow server that {MLFLOW_VARIABLE} names does not take this run ({type(error).__name__})",
+            hint=f"check {MLFLOW_VARIABLE}, or unset it",
+        ) from error
 
-        def to_all(line: Mapping[str, Any]) -> None:
-            to_files(line)
+    def to_all(line: Mapping[str, Any]) -> None:
+        to_files(line)
+        try:
             mlflow.log_metrics(numbers(line), step=line["epoch"])
+        except mlflow.exceptions.MlflowException:  # a server that went away must not cost the training
+            logging.getLogger(__name__).warning("epoch %s did not reach MLflow", line["epoch"])
 
+    try:
         yield to_all
+    finally:
+        mlflow.end_run()
 
 
 def _flat(recipe: Recipe) -> dict[str, Any]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import pyarrow as pa
+import pyarrow.compute as pc
 from torch import Tensor
 
 from tagfleet.audio.config import DecodeLimits
@@ -160,7 +163,8 @@ def _run(
     report: Report,
 ) -> TrainResult:
     recipe = data.recipe
-    write_json(root, run_id, "environment.json", environment(start))
+    if not root.exists(f"runs/{run_id}/environment.json"):
+        write_json(root, run_id, "environment.json", environment(start))
     with ray_job(ray_config):
         from tagfleet.fleet.fit import fit  # ray.train.torch costs seconds that a refused call need not wait
 
@@ -174,7 +178,8 @@ def _run(
                 workers=recipe.workers,
                 advance=advance,
             )
-        sides = {split: stored_examples(rows_of(data.examples, split), index) for split in SPLITS}
+        examples = heard_examples(root, run_id, data.examples, index)
+        sides = {split: stored_examples(rows_of(examples, split), index) for split in SPLITS}
         check_sizes({split: len(side) for split, side in sides.items()}, recipe)
         job = WorkerJob(
             root=root,
@@ -200,6 +205,24 @@ def _run(
     )
     write_json(root, run_id, "result.json", result.model_dump(mode="json"))
     return result
+
+
+def heard_examples(root: Storage, run_id: str, examples: pa.Table, index: pa.Table) -> pa.Table:
+    """The EXAMPLES rows that had features when the run was first started: what could be heard only later stays out, so
+    that a resumed run draws what an unbroken one would have. Raises DigestMismatch when features are gone since.
+    """
+    heard = set(index.filter(pc.greater(index["n_frames"], 0))["track_id"].to_pylist())
+    key = f"runs/{run_id}/tracks.json"
+    if root.create(key, json.dumps(sorted(heard), ensure_ascii=False).encode()):
+        before = heard
+    else:
+        before = set(json.loads(root.read(key)))
+    if gone := before - heard:
+        raise DigestMismatch(
+            f"{len(gone)} tracks that run {run_id} began with have no features any more, e.g. {min(gone)}",
+            hint="make their audio readable again, or start a new run",
+        )
+    return examples.filter(pc.is_in(examples["track_id"], pa.array(sorted(before), pa.string())))
 
 
 def _parent(root: Storage, data: TrainingData) -> WarmStart | None:

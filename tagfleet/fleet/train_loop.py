@@ -52,6 +52,7 @@ def run_epochs(job: WorkerJob, team: Team) -> Progress:
     batches = Batches(files, job.train, recipe, rank=team.rank, n_workers=team.size)
     validation = Validation(files, job.validation, recipe, team)
     torch.set_num_threads(max(1, int(recipe.workers.cpus_per_worker)))
+    torch.get_num_threads()  # binds this thread to that number, before the readers set another for theirs
     progress = start(job, team, batches.n_steps)
     model = team.wrap(progress.net)
     with team.restored() as folder:
@@ -61,6 +62,8 @@ def run_epochs(job: WorkerJob, team: Team) -> Progress:
         epoch = len(progress.history) + 1
         began = time.monotonic()
         line = {"epoch": epoch, **train_epoch(model, progress, batches, team, epoch)}
+        # Each process has normalised other clips; what is measured must be what the first one saves.
+        team.share_buffers(progress.net, *([progress.average.module] if progress.average else []))
         line |= validation.measure(progress.candidate)
         line |= {"seconds": round(time.monotonic() - began, 2), "memory_mb": peak_memory_mb()}
         progress.add(line | {"finished_at": datetime.now(UTC).isoformat(timespec="seconds")})
@@ -154,13 +157,15 @@ def step(model: nn.Module, progress: Progress, batch: Batch, team: Team, epoch: 
         recipe.exclusive,
         axis_tensors(weights, recipe.taxonomy),
         label_smoothing=config.label_smoothing,
+        mean=team.mean,
     )
     loss = torch.stack(list(losses.values())).sum()
     if not team.all_true(torch.isfinite(loss)):
         raise not_finite(team.gather((float(loss.detach()), batch.track_ids)), epoch)
     loss.backward()  # type: ignore[no-untyped-call]  # torch gives it no types
-    if config.clip_norm:
-        nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
+    norm = nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm or math.inf)
+    if not torch.isfinite(norm):  # the same in every process: gradients are the team's
+        raise not_finite(team.gather((float(norm), batch.track_ids)), epoch, what="gradient")
     progress.optimiser.step()
     progress.schedule.step()
     if progress.average is not None:
@@ -168,11 +173,11 @@ def step(model: nn.Module, progress: Progress, batch: Batch, team: Team, epoch: 
     return loss.detach()
 
 
-def not_finite(told: Sequence[tuple[float, list[str]]], epoch: int) -> JobError:
+def not_finite(told: Sequence[tuple[float, list[str]]], epoch: int, what: str = "loss") -> JobError:
     """What stops a run: which tracks a worker had when its loss was no number."""
     loss, track_ids = next((loss, ids) for loss, ids in told if not math.isfinite(loss))
     return JobError(
-        f"the loss is {loss} in epoch {epoch}, at tracks {', '.join(track_ids)}",
+        f"the {what} is {loss} in epoch {epoch}, at tracks {', '.join(track_ids)}",
         hint="listen to these tracks, or lower optimiser.learning_rate; the last checkpoint is kept",
     )
 

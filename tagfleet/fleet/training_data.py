@@ -11,10 +11,11 @@ import pyarrow.compute as pc
 from tagfleet.errors import ConfigError, DigestMismatch, TaxonomyError
 from tagfleet.fleet.config import DataConfig, Recipe, TrainSettings
 from tagfleet.fleet.dataset import examples_digest, make_examples, rows_of
-from tagfleet.fleet.label_store import stored_labels
+from tagfleet.fleet.label_store import stored_grouping, stored_labels
 from tagfleet.fleet.taggers import load_tagger
+from tagfleet.labels.config import LabelsConfig
 from tagfleet.labels.split import SPLITS, assign_splits, check_splits
-from tagfleet.labels.taxonomy import Taxonomy
+from tagfleet.labels.taxonomy import NO_LABEL, Taxonomy
 from tagfleet.store.objects import Storage
 from tagfleet.store.tables import Table
 
@@ -30,10 +31,12 @@ class TrainingData:
     """LABELS rows."""
     examples: pa.Table
     """EXAMPLES rows, sorted by track."""
+    grouping: LabelsConfig
+    """What the labels were grouped by when their split was drawn."""
 
     def groups(self) -> Mapping[str, str]:
-        """Track -> creator (or what stands for one): what intervals are drawn over."""
-        splits = assign_splits(self.tracks)
+        """Track -> creator, or what else is on one side of the split only: what intervals and folds are made of."""
+        splits = assign_splits(self.tracks, group_by=self.grouping.group_by, group_column=self.grouping.group_column)
         return dict(zip(splits["track_id"].to_pylist(), splits["group"].to_pylist(), strict=True))
 
 
@@ -65,7 +68,13 @@ def resolve(root: Storage, settings: TrainSettings, *, recipe: str = "") -> Trai
     )
     check_sizes({split: rows_of(examples, split).num_rows for split in SPLITS}, pinned)
     check_splits(labels, taxonomy)
-    return TrainingData(recipe=pinned, tracks=tracks, labels=labels, examples=examples)
+    return TrainingData(
+        recipe=pinned,
+        tracks=tracks,
+        labels=labels,
+        examples=examples,
+        grouping=stored_grouping(root, data.labels_version),
+    )
 
 
 def reread(root: Storage, recipe: Recipe) -> TrainingData:
@@ -77,7 +86,8 @@ def reread(root: Storage, recipe: Recipe) -> TrainingData:
             " what this run began with",
             hint="start a new run",
         )
-    return TrainingData(recipe=recipe, tracks=tracks, labels=labels, examples=examples)
+    grouping = stored_grouping(root, recipe.data.labels_version)
+    return TrainingData(recipe=recipe, tracks=tracks, labels=labels, examples=examples, grouping=grouping)
 
 
 def _version(root: Storage, table: str, wanted: int) -> int:
@@ -96,24 +106,38 @@ def _read(root: Storage, data: DataConfig) -> tuple[pa.Table, pa.Table, Taxonomy
 
 
 def narrowed(taxonomy: Taxonomy, axes: tuple[str, ...], labels: tuple[str, ...]) -> Taxonomy:
-    """`taxonomy` with these axes and labels only; a label that a revision has taken out already is passed over.
+    """`taxonomy` with these axes and labels only. A label that was renamed or merged is what it became; one that a
+    revision has taken out is passed over.
 
-    Raises TaxonomyError for a name that it never had.
+    Raises TaxonomyError for a name that it never had, a label outside `axes`, and an exclusive axis of one label.
     """
     wanted = [taxonomy.axis(name) for name in axes] or list(taxonomy.axes)
-    present = {(axis.axis, label.id) for axis in wanted for label in axis.labels}
-    chosen = {name.partition(":")[0] for name in labels}
+    names = {axis.axis for axis in wanted}
+    chosen: dict[str, set[str]] = {}
     for name in labels:
         axis, _, label = name.partition(":")
-        if name not in taxonomy.became:
-            taxonomy.axis(axis).label(label)
-    kept = {(axis, label) for axis, label in present if axis not in chosen or f"{axis}:{label}" in labels}
-    if not kept:
-        raise TaxonomyError(
-            f"data.axes {list(axes)} and data.labels {list(labels)} leave nothing to learn",
-            hint="name labels as axis:label",
-        )
-    return taxonomy.only(kept)
+        if axis not in names:
+            raise TaxonomyError(
+                f"data.labels names {name!r}, which is on none of the axes {', '.join(sorted(names))}",
+                hint="name labels as axis:label, and their axis in data.axes or none there",
+            )
+        now = taxonomy.became.get(name, label)
+        if now != NO_LABEL:
+            chosen.setdefault(axis, set()).add(taxonomy.axis(axis).label(now).id)
+    kept = {
+        (axis.axis, label.id)
+        for axis in wanted
+        for label in axis.labels
+        if label.id in chosen.get(axis.axis, {label.id})
+    }
+    narrow = taxonomy.only(kept)
+    for single in narrow.axes:
+        if single.exclusive and len(single.labels) == 1:
+            raise TaxonomyError(
+                f"axis {single.axis} has one label, {single.labels[0].id}: there is nothing to tell apart",
+                hint="add labels to data.labels, or leave the axis out of data.axes",
+            )
+    return narrow
 
 
 def check_sizes(n_tracks: Mapping[str, int], recipe: Recipe) -> None:

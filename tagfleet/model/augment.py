@@ -20,7 +20,7 @@ def augment(clips: Tensor, config: AugmentConfig, rng: np.random.Generator) -> T
 
 
 def random_gain(clips: Tensor, max_gain_db: float, rng: np.random.Generator) -> Tensor:
-    """Each clip louder or softer by up to `max_gain_db`; silence stays silence."""
+    """Each clip louder or softer by up to `max_gain_db`, never below silence."""
     gains = rng.uniform(-max_gain_db, max_gain_db, size=len(clips)).astype(np.float32)
     return (clips + torch.from_numpy(gains)[:, None, None]).clamp_(min=FLOOR_DB)
 
@@ -64,4 +64,9 @@ def mixup(
         return clips, targets, weights
     share = float(rng.beta(alpha, alpha))
     other = torch.from_numpy(rng.permutation(len(clips)))
-    return tuple(share * x + (1 - share) * x[other] for x in (clips, targets, weights))  # type: ignore[return-value]  # three
+
+    def mixed(x: Tensor) -> Tensor:
+        return share * x + (1 - share) * x[other]
+
+    answers = mixed(targets)
+    return mixed(clips), answers, torch.where(answers > 0, mixed(targets * weights) / answers, 1.0)

@@ -144,24 +144,29 @@ class ModelStore:
 
     def production(self) -> ModelRef | None:
         """The version that `retag` takes, or None."""
-        standing = self._standing()
+        standing = _standing(self.history())
         return standing[-1] if standing else None
 
-    def promote(self, ref: ModelRef, *, by: str, why: str = "", against: Sequence[str] = ()) -> None:
+    def promote(
+        self, ref: ModelRef, *, by: str, why: str = "", against: Sequence[str] = (), n_before: int | None = None
+    ) -> None:
         """Make `ref` the version in production; what was there stays in the history.
 
-        against: what spoke against it. Raises NotFoundError when there is no such version, ConflictError when another
-        promotion came first.
+        against: what spoke against it. n_before: length of the history that the decision was made on. Raises
+        NotFoundError when there is no such version, ConflictError when another promotion came first.
         """
         self.resolve(str(ref))
-        self._add(Promotion(action="promote", model=str(ref), by=by, why=why, against=tuple(against), at=_now()))
+        n_before = len(self.history()) if n_before is None else n_before
+        entry = Promotion(action="promote", model=str(ref), by=by, why=why, against=tuple(against), at=_now())
+        self._add(entry, n_before)
 
     def rollback(self, *, by: str, why: str = "") -> ModelRef:
         """Take back the last promotion that stands; NotFoundError when there is none before it."""
-        standing = self._standing()
+        history = self.history()
+        standing = _standing(history)
         if len(standing) < 2:
             raise NotFoundError("no model was in production before the current one", hint="tagfleet models history")
-        self._add(Promotion(action="rollback", model=str(standing[-2]), by=by, why=why, at=_now()))
+        self._add(Promotion(action="rollback", model=str(standing[-2]), by=by, why=why, at=_now()), len(history))
         return standing[-2]
 
     def history(self) -> list[Promotion]:
@@ -169,21 +174,11 @@ class ModelStore:
         keys = sorted(info.key for info in self.root.list(f"models/{PRODUCTION}"))
         return [Promotion.model_validate_json(self.root.read(key)) for key in keys]
 
-    def _standing(self) -> list[ModelRef]:
-        """Promotions that were not taken back."""
-        standing: list[ModelRef] = []
-        for entry in self.history():
-            if entry.action == "rollback":
-                standing.pop()
-            elif not standing or str(standing[-1]) != entry.model:
-                name, _, version = entry.model.partition(":")
-                standing.append(ModelRef(name, int(version)))
-        return standing
-
-    def _add(self, entry: Promotion) -> None:
+    def _add(self, entry: Promotion, n_before: int) -> None:
         ensure_exclusive_create(self.root)
-        n = len(self.history()) + 1
-        if not self.root.create(f"models/{PRODUCTION}/{n:06d}.json", entry.model_dump_json(indent=2).encode()):
+        if not self.root.create(
+            f"models/{PRODUCTION}/{n_before + 1:06d}.json", entry.model_dump_json(indent=2).encode()
+        ):
             raise ConflictError("another promotion came first", hint="look at tagfleet models history, then try again")
 
     def _manifest(self, ref: ModelRef) -> dict[str, Any]:
@@ -202,6 +197,18 @@ class ModelStore:
             if len(rest) == 2 and rest[0].isdecimal():
                 found.append((ModelRef(name, int(rest[0])), rest[1]))
         return found
+
+
+def _standing(history: Sequence[Promotion]) -> list[ModelRef]:
+    """Promotions that were not taken back."""
+    standing: list[ModelRef] = []
+    for entry in history:
+        if entry.action == "rollback":
+            standing.pop()
+        elif not standing or str(standing[-1]) != entry.model:
+            name, _, version = entry.model.partition(":")
+            standing.append(ModelRef(name, int(version)))
+    return standing
 
 
 def _now() -> datetime:

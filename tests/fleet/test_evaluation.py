@@ -1,6 +1,7 @@
 import csv
 import io
 import json
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -15,7 +16,6 @@ from tagfleet.fleet.evaluate_model import evaluate_model, report_page
 from tagfleet.fleet.evaluation import calibrated, evaluate, hear, read_evaluation
 from tagfleet.fleet.resources import RayConfig
 from tagfleet.fleet.runs import unwatched
-from tagfleet.fleet.training_data import TrainingData
 from tagfleet.store.objects import Storage
 from tagfleet.store.tables import Table
 from tests.fleet.alone import published, trained
@@ -51,7 +51,7 @@ def with_targets(data, split, change):
         if row["split"] == split:
             row["targets"] = change(row["targets"])
     examples = type(data.examples).from_pylist(rows, schema=data.examples.schema)
-    return TrainingData(recipe=data.recipe, tracks=data.tracks, labels=data.labels, examples=examples)
+    return replace(data, examples=examples)
 
 
 def test_what_was_planted_is_found_and_beats_guessing(found):

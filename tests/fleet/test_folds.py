@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 from tagfleet.errors import ConfigError
 from tagfleet.fleet.folds import fold_health, folds_of, shortened
 from tagfleet.fleet.runs import read_metrics
+from tagfleet.model.tagger import Tagger
 from tagfleet.store.objects import Storage
 from tests.fleet.alone import trained
 from tests.fleet.synthetic import recipe, store_catalog, store_log_mels
@@ -43,8 +44,19 @@ def test_out_of_fold_health_hears_every_track_but_the_test_side_once(ray_local, 
     outside = [split for split in data.examples["split"].to_pylist() if split != "test"]
     assert health[0].n_tracks == len(outside) and str(len(outside)) in source
     assert [line["fold"] for line in told] == [1, 2]
+    keys = [info.key for info in root.list("runs/r")]
     for fold in (1, 2):
-        lines = read_metrics(root, f"r/fold-{fold}-of-2")
+        (folder,) = {key.split("/")[2] for key in keys if f"fold-{fold}-of-2" in key}
+        lines = read_metrics(root, f"r/{folder}")
         assert len(lines) == tagger.facts.epoch and lines[0]["validation_loss"] is None
+    child = Tagger(
+        audio=tagger.audio,
+        network=tagger.network,
+        taxonomy=tagger.taxonomy,
+        weights=tagger.weights,
+        facts=tagger.facts.model_copy(update={"parent": "one:1"}),
+    )
+    with pytest.raises(ConfigError, match="weights of one:1"):
+        fold_health(root, child, data, index, 2, report=told.append)
     again, _ = fold_health(root, tagger, data, index, 2, report=told.append)  # reads what was trained
     assert again == health

@@ -1,7 +1,7 @@
 import pytest
 
-from tagfleet.errors import ConflictError, DigestMismatch, NotFoundError
-from tagfleet.fleet.runs import open_run, read_metrics, read_result, reported, write_metrics, write_result
+from tagfleet.errors import ConflictError, NotFoundError, StorageError, UsageError
+from tagfleet.fleet.runs import open_run, read_metrics, read_recipe, read_result, reported, write_json, write_metrics
 from tagfleet.store.objects import Storage
 from tests.fleet.synthetic import recipe
 
@@ -12,22 +12,22 @@ def root(tmp_path):
 
 
 def test_a_run_id_is_taken_once(root):
-    open_run(root, "r1", recipe(), resume=False)
+    open_run(root, "r1", recipe())
     with pytest.raises(ConflictError) as refused:
-        open_run(root, "r1", recipe(), resume=False)
-    assert "--resume" in refused.value.hint
-    open_run(root, "r1", recipe(), resume=True)
+        open_run(root, "r1", recipe())
+    assert "--resume r1" in refused.value.hint
+    assert read_recipe(root, "r1") == recipe()
+
+
+@pytest.mark.parametrize("run_id", ["", "a/b", "..", "-x", "a\nb", "a\x1b[31m", " ", "曲", "r" * 101])
+def test_what_is_no_name_is_no_run(root, run_id):
+    with pytest.raises(UsageError, match="cannot be called"):
+        open_run(root, run_id, recipe())
 
 
 def test_what_was_never_started_cannot_go_on(root):
     with pytest.raises(NotFoundError, match="no training run r1"):
-        open_run(root, "r1", recipe(), resume=True)
-
-
-def test_another_recipe_cannot_go_on_and_the_difference_is_named(root):
-    open_run(root, "r1", recipe(epochs=3), resume=False)
-    with pytest.raises(DigestMismatch, match=r"recipe: train changed"):
-        open_run(root, "r1", recipe(epochs=4), resume=True)
+        read_recipe(root, "r1")
 
 
 def test_epochs_are_reported_once_each_and_not_those_of_an_earlier_start(root):
@@ -41,6 +41,17 @@ def test_epochs_are_reported_once_each_and_not_those_of_an_earlier_start(root):
     assert lines == epochs[1:]
 
 
+def test_a_report_that_cannot_be_stored_delays_nothing_and_is_not_repeated(root):
+    lines = []
+
+    def fails(line):
+        raise StorageError("disk full")
+
+    with reported(root, "r1", fails, lines.append):
+        write_metrics(root, "r1", [{"epoch": 1}, {"epoch": 2}])
+    assert lines == [{"epoch": 1}, {"epoch": 2}]
+
+
 def test_what_happened_before_a_failure_is_still_reported(root):
     lines = []
     with pytest.raises(RuntimeError), reported(root, "r1", lines.append):
@@ -51,5 +62,5 @@ def test_what_happened_before_a_failure_is_still_reported(root):
 
 def test_a_result_marks_the_end(root):
     assert read_result(root, "r1") is None
-    write_result(root, "r1", {"model": "tagger:1"})
+    write_json(root, "r1", "result.json", {"model": "tagger:1"})
     assert read_result(root, "r1") == {"model": "tagger:1"}
