@@ -39,8 +39,8 @@ def compare_models(
     unheard = [known.get(track_id, "test") == "test" for track_id in test["track_id"].to_pylist()]
     test = test.filter(pa.array(unheard, pa.bool_()))
     if not test.num_rows:
-        shared = {axis.axis for axis in tagger.taxonomy.axes} & {axis.axis for axis in other_tagger.taxonomy.axes}
-        return {axis: Difference(value=None) for axis in shared}
+        both = {axis.axis for axis in tagger.taxonomy.axes} & {axis.axis for axis in other_tagger.taxonomy.axes}
+        return {axis: Difference(value=None) for axis in both}
     other_data = replace(data, recipe=data.recipe.model_copy(update={"audio": other_tagger.audio}))
 
     def probabilities(which: Tagger, behind: TrainingData) -> tuple[Stored, dict[str, NDArray[np.float32]]]:

@@ -35,11 +35,12 @@ Report = Callable[[Mapping[str, Any]], None]
 
 
 def open_run(root: Storage, run_id: str, recipe: Recipe) -> None:
-    """Claim a new run id with its recipe. Raises UsageError for an id that is no name, ConflictError when it is taken."""
+    """Claim a new run id with its recipe.
+
+    Raises UsageError for an id that is no name, ConflictError when it is taken.
+    """
     if not RUN_ID.fullmatch(run_id):
-        raise UsageError(
-            f"a run cannot be called {run_id!r}", hint="letters, digits, . _ and -; e.g. genre5-2026-11-26"
-        )
+        raise UsageError(f"a run cannot be called {run_id!r}", hint="letters, digits, . _ and -; e.g. genre5-2026")
     described = {"digest": recipe.digest, **recipe.model_dump(mode="json")}
     if not root.create(f"runs/{run_id}/recipe.json", json.dumps(described, ensure_ascii=False, indent=2).encode()):
         raise ConflictError(

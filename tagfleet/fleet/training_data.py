@@ -121,15 +121,18 @@ def narrowed(taxonomy: Taxonomy, axes: tuple[str, ...], labels: tuple[str, ...])
                 f"data.labels names {name!r}, which is on none of the axes {', '.join(sorted(names))}",
                 hint="name labels as axis:label, and their axis in data.axes or none there",
             )
+        chosen.setdefault(axis, set())
         now = taxonomy.became.get(name, label)
         if now != NO_LABEL:
-            chosen.setdefault(axis, set()).add(taxonomy.axis(axis).label(now).id)
+            chosen[axis].add(taxonomy.axis(axis).label(now).id)
     kept = {
         (axis.axis, label.id)
         for axis in wanted
         for label in axis.labels
-        if label.id in chosen.get(axis.axis, {label.id})
+        if axis.axis not in chosen or label.id in chosen[axis.axis]
     }
+    if not kept:
+        raise TaxonomyError("no label that data.labels names is left: there is nothing to learn")
     narrow = taxonomy.only(kept)
     for single in narrow.axes:
         if single.exclusive and len(single.labels) == 1:

@@ -11,15 +11,16 @@ import pytest
 
 from tagfleet.audio.config import DecodeLimits
 from tagfleet.errors import LeakError, NotFoundError
-from tagfleet.fleet.dataset import rows_of, stored_examples
 from tagfleet.fleet.evaluate_model import evaluate_model, report_page
-from tagfleet.fleet.evaluation import calibrated, evaluate, hear, read_evaluation
+from tagfleet.fleet.evaluation import evaluate, read_evaluation, write_evaluation
 from tagfleet.fleet.resources import RayConfig
 from tagfleet.fleet.runs import unwatched
+from tagfleet.fleet.taggers import load_tagger
+from tagfleet.labels.revision import load_change, revise
 from tagfleet.store.objects import Storage
 from tagfleet.store.tables import Table
 from tests.fleet.alone import published, trained
-from tests.fleet.synthetic import store_catalog, store_log_mels, tracks_and_labels
+from tests.fleet.synthetic import GENRES, TAXONOMY, store_catalog, store_log_mels, tracks_and_labels
 
 N = 96
 MACHINES = {"limits": DecodeLimits(), "ray_config": RayConfig(), "watch": unwatched, "say": lambda line: None}
@@ -61,17 +62,27 @@ def test_what_was_planted_is_found_and_beats_guessing(found):
     assert genre.model.measures["accuracy"].low <= genre.model.value <= genre.model.measures["accuracy"].high
 
 
-def test_thresholds_and_temperature_never_see_the_test_side(root, run):
-    tagger, data, index = run
-    wrong = with_targets(data, "test", lambda targets: targets[::-1])
-
-    def calibration(of):
-        side = stored_examples(rows_of(of.examples, "validation"), index)
-        return calibrated(tagger, hear(root, tagger, side), target_accuracy=0.9).calibration
-
-    assert calibration(wrong) == calibration(data)
-    other = with_targets(data, "validation", lambda targets: targets[::-1])
-    assert calibration(other) != calibration(data), "nor the validation side: the test shows nothing"
+def test_thresholds_and_temperature_never_see_the_test_side(tmp_path):
+    """The whole way to a published tagger, twice: with the test side's labels turned round in between."""
+    made = {}
+    for name in ("right", "turned"):
+        root = Storage(str(tmp_path / name))
+        store_catalog(root, 240)
+        store_log_mels(root, 240)
+        if name == "turned":
+            _, labels = tracks_and_labels(240)
+            rows = labels.to_pylist()
+            for row in rows:
+                if row["split"] == "test" and row["axis"] == "genre":
+                    row["label"] = GENRES[(GENRES.index(row["label"]) + 1) % 3]
+            Table(root, "labels").replace(type(labels).from_pylist(rows, schema=labels.schema), note="turned")
+        published(root, train={"model": "m", "batch_size": 8, "epochs": 2, "target_accuracy": 0.95})
+        made[name] = load_tagger(root, "m")[1], read_evaluation(root, "runs/r/evaluation-test")[0]
+    (right, measured), (turned, other) = made["right"], made["turned"]
+    assert right.calibration == turned.calibration and right.model_id == turned.model_id
+    genre, instrument = right.calibration.axes
+    assert genre.temperature != 1 and instrument.temperature != 1, "too few validation tracks: nothing was fitted"
+    assert measured.axes[0].model.value > other.axes[0].model.value + 0.3
 
 
 def test_class_health_comes_from_validation_not_from_test(root, run, found):
@@ -144,6 +155,23 @@ def test_a_track_that_moved_to_the_test_side_is_a_leak(root, ref):
     rows = labels.select(["track_id", "split"]).to_pylist()
     learnt = {row["track_id"] for row in rows if row["split"] == "train"}
     assert {problem.split()[0] for problem in refused.value.problems} == learnt
+
+
+def test_what_class_health_proposes_can_be_applied_to_the_taxonomy_of_the_labels(root, tmp_path):
+    """Also when the recipe learnt a part of it: `labels build --change` revises the whole."""
+    tagger, data, index = trained(root, "narrower", data={"axes": ("genre",), "labels_version": 0})
+    (genre,) = evaluate(root, tagger, data, index, model="x").evaluation.health
+    ill = genre.labels[1].model_copy(update={"verdict": "diffuse", "masked_kappa_gain": 0.5})
+    sick = genre.model_copy(update={"labels": (genre.labels[0], ill, genre.labels[2])})
+    found = evaluate(root, tagger, data, index, model="x", health=[sick], health_source="test")
+    write_evaluation(root, "runs/narrower/evaluation-test", found)
+    path = tmp_path / "change.toml"
+    path.write_bytes(root.read("runs/narrower/evaluation-test/change-genre.toml"))
+    revised = revise(TAXONOMY, load_change(path))
+    assert [label.id for label in revised.axis("genre").labels] == ["rock", "ballad"]
+    assert len(revised.axes) == len(TAXONOMY.axes)
+    write_evaluation(root, "runs/narrower/evaluation-test", replace(found, changes={}))
+    assert not root.exists("runs/narrower/evaluation-test/change-genre.toml"), "an old proposal stays"
 
 
 def test_the_files_of_an_evaluation_tell_the_same(root, ref):

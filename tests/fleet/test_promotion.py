@@ -75,7 +75,8 @@ def test_only_a_difference_beyond_chance_counts_as_worse():
     def told(**values):
         return worse_than("genre:1", {"genre": Difference(value=-0.1, **values)})
 
-    assert told(low=-0.2, high=0.01) == told(low=None, high=None) == []
+    assert told(low=-0.2, high=0.01) == []
+    assert "cannot be compared with genre:1 on genre" in told(low=None, high=None)[0]
     assert "significantly worse than genre:1 on genre: -0.100" in told(low=-0.2, high=-0.01)[0]
 
 
@@ -122,6 +123,22 @@ def test_promotion_refuses_what_speaks_against_and_force_keeps_it_in_the_history
     entry = models.history()[-1]
     assert (entry.by, entry.why) == ("me", "must") and any("required >= 0.99" in told for told in entry.against)
     assert str(models.rollback(by="me")) == "good:1"
+
+
+def test_what_cannot_be_compared_is_refused_but_may_be_forced(root):
+    models = ModelStore(root)
+    old = load_tagger(root, "lazy")[1]
+    models.promote(models.publish("old", old.to_files(), old.model_id), by="me")  # from before there was a splits file
+    with pytest.raises(GateRefused, match="cannot be compared with old:1"):
+        promote(root, "good", [], by="me", why="", **MACHINES)
+    promote(root, "good", [], by="me", why="upgrade", force=True, **MACHINES)
+    assert str(models.production()) == "good:1"
+
+
+def test_an_axis_that_production_tags_must_not_get_lost(root):
+    published(root, "run-3", train={"model": "narrow", "batch_size": 4, "epochs": 2}, data={"axes": ("genre",)})
+    found = examine(root, "narrow", [], **MACHINES)
+    assert any("tags no instrument, which good:1 does" in told for told in found.refusals)
 
 
 def test_a_dry_run_changes_nothing(root):

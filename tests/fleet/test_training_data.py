@@ -6,7 +6,7 @@ from tagfleet.fleet.runs import open_run, read_recipe
 from tagfleet.fleet.taggers import learnt_from, split_file
 from tagfleet.fleet.train import plan_training
 from tagfleet.fleet.training_data import narrowed, reread, resolve
-from tagfleet.labels.revision import Drop, TaxonomyChange, revise
+from tagfleet.labels.revision import Drop, Rename, TaxonomyChange, revise
 from tagfleet.store.objects import Storage
 from tagfleet.store.tables import Table
 from tests.fleet.alone import published
@@ -38,6 +38,19 @@ def test_axes_and_labels_are_narrowed():
 def test_a_name_that_never_was_is_refused(axes, labels):
     with pytest.raises(TaxonomyError):
         narrowed(TAXONOMY, axes, labels)
+
+
+def test_a_label_outside_the_axes_and_an_axis_of_one_label_are_refused():
+    with pytest.raises(TaxonomyError, match="on none of the axes instrument"):
+        narrowed(TAXONOMY, ("instrument",), ("genre:rock",))
+    with pytest.raises(TaxonomyError, match="one label, rock"):
+        narrowed(TAXONOMY, (), ("genre:rock",))
+
+
+def test_a_renamed_label_is_what_it_became():
+    renamed = revise(TAXONOMY, TaxonomyChange(rename=(Rename(axis="genre", label="rock", id="hardrock"),)))
+    kept = narrowed(renamed, ("genre",), ("genre:rock", "genre:ballad"))
+    assert names(kept) == {"genre:hardrock", "genre:ballad"}
 
 
 def test_a_label_that_a_revision_took_out_is_passed_over():
