@@ -66,7 +66,8 @@ class TrainConfig(Section):
     seed: int = Field(default=1, ge=0)
     """Decides first weights, clips, augmentation, dropout and order."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """bfloat16 autocast halves time and memory where the device computes in it; auto: on GPUs that do."""
+    """bfloat16 autocast halves time and memory; auto: on GPUs that compute in it. Not on CPUs, where PyTorch 2.14 gives
+    gradients of 1e16 and more for convolutions over the last, smallest pictures."""
     target_accuracy: float = Field(default=0.0, ge=0, lt=1)
     """Exclusive axes: below the probability above which this share of the validation answers is right, the answer is
     "unknown"; 0: every track is answered."""
@@ -120,6 +121,8 @@ class TrainSettings(Section):
             raise ValueError(
                 f"train.batch_size {batch_size} is not a multiple of workers.n_workers {n_workers}; change one of them"
             )
+        if self.train.precision == "bfloat16" and not self.workers.use_gpu:
+            raise ValueError("train.precision bfloat16 is for GPUs (workers.use_gpu); on CPUs take float32 or auto")
         if batch_size * self.data.clips_per_track < 2 * n_workers:
             raise ValueError("a worker needs at least 2 clips a step; raise train.batch_size or data.clips_per_track")
         return self

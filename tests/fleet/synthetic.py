@@ -120,7 +120,7 @@ SECTIONS = {
 }
 QUICK = {
     "data": {"clips_per_track": 4},
-    "optimiser": {"learning_rate": 0.01},
+    "optimiser": {"learning_rate": 0.01, "ema_decay": 0.8},
     "train": {"batch_size": 4, "epochs": 6},
     "workers": {"cpus_per_worker": 0.5},
     "augment": {},
