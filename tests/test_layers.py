@@ -93,7 +93,20 @@ def test_every_layer_is_in_the_picture():
 
 
 @pytest.mark.parametrize(
-    "command", [[], ["retag"], ["train"], ["predictions", "query"], ["catalog", "scan"], ["demo"], ["labels", "mine"]]
+    "command",
+    [
+        [],
+        ["retag"],
+        ["train"],
+        ["tune"],
+        ["evaluate"],
+        ["report"],
+        ["models", "promote"],
+        ["predictions", "query"],
+        ["catalog", "scan"],
+        ["demo"],
+        ["labels", "mine"],
+    ],
 )
 def test_help_imports_nothing_heavy(command):
     code = (

@@ -161,6 +161,7 @@ def promote(
     ray_config: RayConfig,
 ) -> Examination:
     """Put a model in production when nothing speaks against it, or `force` says so all the same (and history keeps it).
+    One that is there already stays, without an entry.
 
     Raises GateRefused with every reason.
     """
@@ -172,5 +173,7 @@ def promote(
             f"{found.ref} not promoted: {'; '.join(found.refusals)}{current}",
             hint=f"tagfleet report {found.ref} --open; --force promotes it all the same",
         )
+    if found.production == found.ref:
+        return found
     ModelStore(root).promote(found.ref, by=by, why=why, against=found.refusals, n_before=n_before)
     return found

@@ -46,7 +46,16 @@ def test_version_and_help_go_to_stdout(capsys):
         (("config", "show", "-s", "train.epoch=1"), 1, "train.epoch"),
         (("--root", "ftp://x", "catalog", "stats"), 1, "neither a folder nor s3://"),
         (("predictions", "export", "csv", "out"), 2, "cannot export 'csv'"),
-        (("train", "--resume", "a", "--run-id", "b"), 2, "--resume names the run already"),
+        (("train", "--resume", "a", "--run-id", "b"), 2, "--resume goes on with the recipe"),
+        (("train", "--recipe", "genre6"), 2, "there is no recipe 'genre6'; there are all-axes"),
+        (("train", "--recipe", "genre5", "--from-tune", "t"), 2, "both name settings"),
+        (("train", "--resume", "a"), 1, "no training run a"),
+        (("evaluate", "x"), 1, "no model 'x'"),
+        (("evaluate", "x", "--split", "train"), 2, "there are test and validation"),
+        (("report", "x"), 1, "no model 'x'"),
+        (("models", "promote", "x", "--require", "much"), 2, "cannot read requirement 'much'"),
+        (("models", "rollback"), 1, "no model was in production before"),
+        (("train", "--from-tune", "t"), 1, "t"),
     ],
 )
 def test_an_error_is_one_line_with_a_hint_and_a_meaningful_code(capsys, words, expected, said):

@@ -57,7 +57,9 @@ def test_catalogue_model_data_and_commit_live_in_the_bucket(
     assert run(capsys, *at, "catalog", "stats")["n_without_audio"] == 0
     run(capsys, *at, "labels", "build", "all", "--taxonomy", str(TAXONOMY_FILE))
     trained = run(capsys, *at, "train", *FAST, "--run-id", "t1")
-    assert {m["axis"] for m in trained["metrics"]} == {"genre", "instrument", "mood"}
+    assert {axis["axis"] for axis in trained["evaluation"]["axes"]} == {"genre", "instrument", "mood"}
+
+    assert run(capsys, *at, "models", "promote", "tagger", "--force")["production"] == "tagger:1"
 
     report = run(capsys, *at, "retag", "--run-id", "r1")
     assert report["n_tagged"] + report["n_failed"] == N_TRACKS
