@@ -1,7 +1,7 @@
 """Train, or go on with a training, and publish the tagger: `python -m jobs.train`. See `tagfleet train`.
 
-Settings come from ./tagfleet.toml, TAGFLEET_… variables, --recipe and -s; the outcome is one JSON document. A run id that
-is there already is gone on with, so that a job that was killed may simply be started again.
+Settings come from ./tagfleet.toml, TAGFLEET_… variables, --recipe and -s; the outcome is one JSON document. A run id
+that is there already is gone on with, so that a job that was killed may simply be started again.
 """
 
 from __future__ import annotations
