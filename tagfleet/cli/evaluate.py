@@ -74,7 +74,8 @@ def evaluate(
     emit_health(found.evaluation)
     if baseline:
         emit_differences(model, baseline, against)
-    say(f"\nFiles: {session.root.root}/{folder}; shown by: tagfleet report {model} --open")
+    shown_by = "" if labels is not None else f"; shown by: tagfleet report {model} --split {split} --open"
+    say(f"\nFiles: {session.root.root}/{folder}{shown_by}")
     _check_accuracy(found.evaluation, min_accuracy)
 
 

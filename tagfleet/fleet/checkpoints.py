@@ -18,6 +18,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from tagfleet.errors import DigestMismatch
 from tagfleet.fleet.config import Recipe
+from tagfleet.fleet.recovery import write_sizes
 from tagfleet.model.network import TagNet
 from tagfleet.model.tagger import WEIGHTS_FILE
 
@@ -103,6 +104,7 @@ def save(progress: Progress, folder: Path) -> None:
         folder / OPTIMISER_FILE,
     )
     (folder / STATE_FILE).write_text(json.dumps(state))
+    write_sizes(folder)
 
 
 def restore(progress: Progress, folder: Path) -> None:

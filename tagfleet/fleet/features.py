@@ -24,7 +24,6 @@ from tagfleet.audio.config import AudioConfig, DecodeLimits
 from tagfleet.errors import FetchError, JobError, TrackError
 from tagfleet.fleet.cluster import root_cause
 from tagfleet.fleet.config import DataConfig, WorkersConfig
-from tagfleet.fleet.excerpts import stable_seed
 from tagfleet.schemas import FEATURE_INDEX, FEATURES
 from tagfleet.store.objects import Storage
 from tagfleet.store.sources import fingerprint, open_uri
@@ -43,8 +42,7 @@ def make_features(
     """FEATURE_INDEX rows of `tracks`, after decoding those that have no features yet; none is decoded twice.
 
     A track that fails is a row with a reason and no frames. One whose bytes could not be had is not stored: it is
-    tried again by the next call. Files lie in an order that mixes creators, so that reading them one after the
-    other nearly shuffles.
+    tried again by the next call.
     advance: called with (tracks done, failed), totals of this call. Raises JobError when a stage itself fails.
     """
     import ray.data
@@ -52,7 +50,6 @@ def make_features(
     folder = features_folder(audio, data.max_track_s)
     failures: dict[str, str] = {}
     todo = tracks.filter(pc.is_null(_places(tracks, read_index(root, folder))))
-    todo = todo.take(np.argsort([stable_seed(track_id) for track_id in todo["track_id"].to_pylist()]))
     if todo.num_rows:
         n = workers.tracks_per_file
         decoding = Decoding(audio=audio, limits=limits, root=root, max_track_s=data.max_track_s)

@@ -6,7 +6,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from torch import Tensor
 from tagfleet.errors import JobError, TagfleetError
 from tagfleet.fleet.checkpoints import BEST_FILE
 from tagfleet.fleet.cluster import root_cause
+from tagfleet.fleet.recovery import fetch, forget_broken_list
 from tagfleet.fleet.runs import STOP_FILE, read_stop, write_json, write_metrics
 from tagfleet.fleet.team import Team
 from tagfleet.fleet.train_loop import WorkerJob, run_epochs
@@ -47,6 +48,7 @@ def fit(job: WorkerJob, run_id: str) -> BestEpoch:
     # A finished epoch waits for the controller's next look; two seconds, Ray's default, are as long as an epoch here.
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", CONTROLLER_POLL_S)
     job.root.delete(f"runs/{run_id}/{STOP_FILE}")
+    job = replace(job, checkpoint=forget_broken_list(job.root, run_id))
     workers = job.recipe.workers
     filesystem, base = job.root.arrow_filesystem()
     trainer = ray.train.torch.TorchTrainer(
@@ -93,7 +95,7 @@ def train_worker(job: WorkerJob) -> None:
         device=ray.train.torch.get_device(),
         wrap=ray.train.torch.prepare_model,
         report=partial(_report, context.get_world_rank() == 0),
-        restored=_restored,
+        restored=partial(_restored, job),
     )
     try:
         run_epochs(job, team)
@@ -111,13 +113,16 @@ def _report(leads: bool, line: dict[str, Any], write: Callable[[Path], None] | N
 
 
 @contextmanager
-def _restored() -> Iterator[Path | None]:
-    checkpoint = ray.train.get_checkpoint()
-    if checkpoint is None:
+def _restored(job: WorkerJob) -> Iterator[Path | None]:
+    if checkpoint := ray.train.get_checkpoint():
+        with checkpoint.as_directory() as folder:
+            yield Path(folder)
+    elif job.checkpoint:
+        with tempfile.TemporaryDirectory() as folder:
+            fetch(job.root, job.checkpoint, Path(folder))
+            yield Path(folder)
+    else:
         yield None
-        return
-    with checkpoint.as_directory() as folder:
-        yield Path(folder)
 
 
 class MetricsFile(ray.train.UserCallback):

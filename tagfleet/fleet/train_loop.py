@@ -40,6 +40,8 @@ class WorkerJob:
     validation: Stored
     initial: Mapping[str, Tensor] = field(default_factory=dict)
     """Weights to start from (warm start): a whole state dict, or empty."""
+    checkpoint: str = ""
+    """Folder of the checkpoint to go on from where Ray knows of none."""
 
 
 def run_epochs(job: WorkerJob, team: Team) -> Progress:

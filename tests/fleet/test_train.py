@@ -15,6 +15,7 @@ import pytest
 
 from tagfleet.audio.config import DecodeLimits
 from tagfleet.errors import ConfigError, ConflictError, JobError, NotFoundError, StorageError, TaxonomyError
+from tagfleet.fleet.recovery import SNAPSHOT_FILE
 from tagfleet.fleet.resources import RayConfig
 from tagfleet.fleet.runs import read_metrics
 from tagfleet.fleet.train import resume, train
@@ -190,6 +191,29 @@ def test_a_full_disk_ends_in_an_error_with_a_hint_and_the_last_checkpoint_remain
     lines = []
     resumed = resume(root, "r", report=lines.append, **MACHINES)
     assert lines[0]["epoch"] == len(done) + 1
+    assert resumed.model_id == whole.model_id
+
+
+def test_a_list_of_checkpoints_that_was_cut_off_costs_no_epoch(trained, tmp_path):
+    """Ray writes its list in place: a full disk or a kill leaves half of it."""
+    _, whole, _ = trained
+    root = store_all(Storage(str(tmp_path)))
+
+    def stop(line):
+        if line["epoch"] == 3:
+            for process, name in processes_of(None).items():
+                if "RayTrainWorker" in name:
+                    os.kill(process, signal.SIGKILL)
+
+    with pytest.raises(JobError):
+        run_training(root, "r", report=stop, workers={"max_failures": 0, "cpus_per_worker": 0.5})
+    done = len(read_metrics(root, "r"))
+    assert 3 <= done < EPOCHS
+    root.write(f"runs/r/checkpoints/{SNAPSHOT_FILE}", root.read(f"runs/r/checkpoints/{SNAPSHOT_FILE}")[:40])
+    lines = []
+    resumed = resume(root, "r", report=lines.append, **MACHINES)
+    assert lines[0]["epoch"] == done + 1
+    assert [line["epoch"] for line in read_metrics(root, "r")] == list(range(1, EPOCHS + 1))
     assert resumed.model_id == whole.model_id
 
 
