@@ -26,7 +26,7 @@ from tagfleet.model.config import NetworkConfig, Preset
 from tagfleet.store.objects import Storage
 
 N_FRAMES = 1875
-AXES = {"genre": 5, "instrument": 7}
+AXES = {"genre": 5, "instrument": 6}
 PRESETS: tuple[Preset, ...] = ("shortchunk-res", "fcn", "conv11")
 
 
