@@ -1,48 +1,49 @@
-"""Measure a published tagger again: `python -m jobs.evaluate MODEL`. See `tagfleet evaluate`.
-
-Settings come from ./tagfleet.toml and TAGFLEET_… variables; the outcome is one JSON document.
-"""
+"""Measure a published tagger again: `python -m jobs.evaluate MODEL`. See `tagfleet evaluate`."""
 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
-from pathlib import Path
+from typing import Any
 
-from tagfleet.errors import TagfleetError
-from tagfleet.fleet.evaluate_model import evaluate_model
-from tagfleet.settings import load_settings
-from tagfleet.store.objects import Storage
+from tagfleet.fleet.comparison import compare_models
+from tagfleet.fleet.evaluate_model import check_accuracy, evaluate_model
+from tagfleet.job import Start, run_job, say
+
+
+def declare(parser: argparse.ArgumentParser) -> None:
+    """Options besides those of every job."""
+    parser.add_argument("model", help="NAME, NAME:VERSION or production")
+    parser.add_argument("--split", choices=["test", "validation"], default="test")
+    parser.add_argument("--labels", type=int, help="version of the labels; default: what it was trained with")
+    parser.add_argument("--folds", type=int, help="class health from so many more trainings")
+    parser.add_argument("--baseline", metavar="MODEL", help="compare with this model")
+    parser.add_argument("--min-accuracy", type=float, help="exit with 3 when an exclusive axis is below")
+
+
+def body(start: Start) -> dict[str, Any]:
+    """The evaluation's numbers and the folder of its files."""
+    given, settings = start.given, start.settings
+    machines: dict[str, Any] = {"limits": settings.limits, "ray_config": settings.ray}
+    found, folder = evaluate_model(
+        start.root,
+        given.model,
+        split=given.split,
+        labels_version=given.labels,
+        folds=given.folds,
+        watch=start.watch,
+        say=say,
+        **machines,
+    )
+    against = compare_models(start.root, given.model, given.baseline, **machines) if given.baseline else {}
+    check_accuracy(found.evaluation, given.min_accuracy)
+    told = {axis: difference.model_dump() for axis, difference in against.items()}
+    return {**found.evaluation.model_dump(mode="json"), "folder": folder, "against": told}
 
 
 def main(words: list[str]) -> int:
     """Run the job; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="jobs.evaluate", description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("model", help="NAME, NAME:VERSION or production")
-    parser.add_argument("-c", "--config", type=Path, help="settings file instead of ./tagfleet.toml")
-    parser.add_argument("--split", choices=["test", "validation"], default="test")
-    parser.add_argument("--labels", type=int, help="version of the labels; default: what it was trained with")
-    parser.add_argument("--folds", type=int, help="class health from so many more trainings")
-    given = parser.parse_args(words)
-    try:
-        settings = load_settings(file=given.config).settings
-        root = Storage(settings.root, settings.storage)
-        found, folder = evaluate_model(
-            root,
-            given.model,
-            split=given.split,
-            labels_version=given.labels,
-            folds=given.folds,
-            limits=settings.limits,
-            ray_config=settings.ray,
-        )
-    except TagfleetError as error:
-        sys.stderr.write(f"Error: {error.message}\n" + (f"Hint: {error.hint}\n" if error.hint else ""))
-        return error.exit_code
-    document = {**found.evaluation.model_dump(mode="json"), "folder": folder}
-    sys.stdout.write(json.dumps(document, ensure_ascii=False) + "\n")
-    return 0
+    return run_job("evaluate", words, declare, body)
 
 
 if __name__ == "__main__":

@@ -1,54 +1,53 @@
 """Train, or go on with a training, and publish the tagger: `python -m jobs.train`. See `tagfleet train`.
 
-Settings come from ./tagfleet.toml, TAGFLEET_… variables, --recipe and -s; the outcome is one JSON document. A run id
-that is there already is gone on with, so that a job that was killed may simply be started again.
+A run id that is there already is gone on with, so that a job that was killed may simply be started again.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
-from pathlib import Path
+from typing import Any
 
-from tagfleet.config import assignment_layer
-from tagfleet.errors import NotFoundError, TagfleetError
-from tagfleet.fleet.recipes import recipe_layer
-from tagfleet.fleet.runs import read_recipe
-from tagfleet.fleet.train import resume, train
-from tagfleet.settings import load_settings
-from tagfleet.store.objects import Storage
+from tagfleet.fleet.runs import run_exists
+from tagfleet.fleet.train import TrainResult, resume, train
+from tagfleet.job import Start, add_training_options, assigning, run_job, say
+
+
+def declare(parser: argparse.ArgumentParser) -> None:
+    """Options besides those of every job."""
+    add_training_options(parser)
+    parser.add_argument("--from-tune", metavar="RUN", help="settings of the best trial of a search")
+    parser.add_argument("--init-from", **assigning("train.init_from"), help="begin with its weights")
+    parser.add_argument("--workers", **assigning("workers.n_workers"), help="processes")
+    for name, value in (("--gpu", "true"), ("--cpu", "false")):
+        parser.add_argument(name, action="append_const", dest="set", const=f"workers.use_gpu={value}")
+
+
+def body(start: Start) -> TrainResult:
+    """Resume the run that is there, or begin it."""
+    given, settings = start.given, start.settings
+    machines: dict[str, Any] = {
+        "limits": settings.limits,
+        "ray_config": settings.ray,
+        "watch": start.watch,
+        "report": say_epoch,
+    }
+    if given.resume or run_exists(start.root, start.run_id):
+        return resume(start.root, start.run_id, **machines)
+    recipe = given.called or given.recipe or (f"tune {given.from_tune}" if given.from_tune else "")
+    return train(start.root, settings.training, recipe=recipe, run_id=start.run_id, **machines)
+
+
+def say_epoch(line: dict[str, object]) -> None:
+    """One line of the log per epoch."""
+    measured = ", ".join(f"{name} {value:.3f}" for name, value in line.items() if isinstance(value, float))
+    say(f"Epoch {line['epoch']}: {measured}")
 
 
 def main(words: list[str]) -> int:
     """Run the job; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="jobs.train", description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--run-id", required=True)
-    parser.add_argument("-c", "--config", type=Path, help="settings file instead of ./tagfleet.toml")
-    parser.add_argument("--recipe", help="name of a recipe, or a TOML file")
-    parser.add_argument("--init-from", default="", help="model whose weights are begun with")
-    parser.add_argument("-s", "--set", action="append", default=[], metavar="KEY=VALUE", help="any setting")
-    given = parser.parse_args(words)
-    try:
-        named = [f"train.init_from={given.init_from}"] if given.init_from else []
-        settings = load_settings(
-            file=given.config,
-            recipe=recipe_layer(given.recipe) if given.recipe else None,
-            flags=[assignment_layer([*named, *given.set])],
-        ).settings
-        root = Storage(settings.root, settings.storage)
-        machines = {"run_id": given.run_id, "limits": settings.limits, "ray_config": settings.ray}
-        try:
-            read_recipe(root, given.run_id)
-        except NotFoundError:
-            result = train(root, settings.training, recipe=given.recipe or "", **machines)
-        else:
-            result = resume(root, **machines)
-    except TagfleetError as error:
-        sys.stderr.write(f"Error: {error.message}\n" + (f"Hint: {error.hint}\n" if error.hint else ""))
-        return error.exit_code
-    sys.stdout.write(json.dumps(result.model_dump(mode="json"), ensure_ascii=False) + "\n")
-    return 0
+    return run_job("train", words, declare, body)
 
 
 if __name__ == "__main__":

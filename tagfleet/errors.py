@@ -11,7 +11,10 @@ TagfleetError           something the user can mend                             
 ├── DigestMismatch      trained and serving code or files are not the same
 ├── ConflictError       another run committed first; nothing of this run was written
 ├── CountsError         tagged + failed + unchanged is not the catalogue; nothing was published
+├── ClusterError        no Ray cluster answers, or it refuses us, or it does not fit
 ├── JobError            the run itself failed (a worker died, a stage raised)         exit 5
+├── JobStopped          somebody stopped the run; it goes on where it was             exit 6
+├── TimedOut            what was waited for did not happen in time                    exit 7
 ├── GateRefused         a gate said no; what was made is kept, nothing was published  exit 3
 ├── TooManyFailures     finished, but more bad tracks than allowed                    exit 4
 └── TrackError          one track failed: becomes a row, never stops a run
@@ -115,6 +118,26 @@ class JobError(TagfleetError):
 
     code = "job-failed"
     exit_code = 5
+
+
+class ClusterError(TagfleetError):
+    """No Ray cluster answers, or it refuses us, or it does not fit what is asked of it."""
+
+    code = "cluster"
+
+
+class JobStopped(TagfleetError):
+    """Somebody stopped the run; it goes on where it was."""
+
+    code = "job-stopped"
+    exit_code = 6
+
+
+class TimedOut(TagfleetError):
+    """What was waited for did not happen in time."""
+
+    code = "timeout"
+    exit_code = 7
 
 
 class GateRefused(TagfleetError):

@@ -1,6 +1,6 @@
 """All settings of a call, and where each came from.
 
-flag > environment > recipe (`train --recipe`) > ./tagfleet.toml > user config > default.
+flag > environment > profile (`submit --profile`) > recipe (`train --recipe`) > ./tagfleet.toml > user config > default.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from tagfleet.labels.config import LabelsConfig
 from tagfleet.store.config import StorageConfig
 
 FILE_NAME = "tagfleet.toml"
+WIDTH_ON_GPU = 64
 
 
 class Settings(TrainSettings):
@@ -38,6 +39,8 @@ class Settings(TrainSettings):
     labels: LabelsConfig = Field(default_factory=LabelsConfig)
     limits: DecodeLimits = Field(default_factory=DecodeLimits)
     retag: RetagConfig = Field(default_factory=RetagConfig)
+    price_per_hour: float = Field(default=0.0, ge=0)
+    """What an hour of the machines costs, in your currency; for estimates and reports."""
     ray: RayConfig = Field(default_factory=RayConfig)
 
     @property
@@ -67,15 +70,16 @@ def load_settings(
     *,
     file: Path | None = None,
     recipe: Layer | None = None,
+    profile: Layer | None = None,
     flags: Sequence[Layer] = (),
     environ: Mapping[str, str] = os.environ,
     folder: Path | None = None,
 ) -> Loaded:
     """Merge the layers and validate them.
 
-    `file` replaces ./tagfleet.toml. A `recipe` that a call names stands above the files. A relative path in a file
-    (`root`, `labels.taxonomy`, `labels.lexicons`) is relative to that file, elsewhere to the current folder. Raises
-    ConfigError for an unknown key at any level, a wrong value, or a missing or broken file.
+    `file` replaces ./tagfleet.toml. A `recipe` and a `profile` that a call names stand above the files. A relative
+    path in a file (`root`, `labels.taxonomy`, `labels.lexicons`) is relative to that file, elsewhere to the current
+    folder. Raises ConfigError for an unknown key at any level, a wrong value, or a missing or broken file.
     """
     layers = []
     user_file = _user_file(environ)
@@ -85,12 +89,16 @@ def load_settings(
         layers.append(_file_layer(file, str(file)))
     elif (here := (folder or Path.cwd()) / FILE_NAME).is_file():
         layers.append(_file_layer(here, f"./{FILE_NAME}"))
-    if recipe is not None:
-        layers.append(recipe)
+    layers.extend(layer for layer in (recipe, profile) if layer is not None)
     layers.append(env_layer(environ, Settings.model_fields))
     layers.extend(flags)
     values, sources = merge_layers(layers)
-    return Loaded(settings=validated(Settings, values, "settings"), sources=sources)
+    settings = validated(Settings, values, "settings")
+    # A GPU has the time for four times the network; a warm start has its parent's.
+    if settings.workers.use_gpu and "network.width" not in sources and not settings.train.init_from:
+        values, sources = merge_layers([*layers, Layer(name="GPU", values={"network": {"width": WIDTH_ON_GPU}})])
+        settings = validated(Settings, values, "settings")
+    return Loaded(settings=settings, sources=sources)
 
 
 def _user_file(environ: Mapping[str, str]) -> Path:

@@ -21,6 +21,7 @@ MAY_IMPORT = {
     "report": SHARED | {"catalog", "labels", "model"},
     "fleet": SHARED | {"catalog", "labels", "audio", "model", "store", "report"},
     "settings": {"config", "errors", "labels", "audio", "model", "store", "fleet"},
+    "job": SHARED | {"fleet", "settings", "store"},
     "demo": SHARED | {"catalog", "labels", "audio", "model", "store", "fleet", "settings"},
     "cli": SHARED | {"catalog", "labels", "audio", "model", "store", "report", "fleet", "settings", "demo"},
 }

@@ -12,7 +12,7 @@ import typer
 from tagfleet.cli.output import Json, emit_json, emit_table, made_folder, say
 from tagfleet.cli.progress import progress
 from tagfleet.cli.session import Session
-from tagfleet.errors import GateRefused, UsageError
+from tagfleet.errors import UsageError
 
 if TYPE_CHECKING:
     from tagfleet.model.evaluation import Evaluation
@@ -48,7 +48,7 @@ def evaluate(
         raise UsageError(f"--split {split}: there are test and validation", hint="training tracks measure nothing")
     session: Session = context.obj
     from tagfleet.fleet.comparison import compare_models
-    from tagfleet.fleet.evaluate_model import evaluate_model
+    from tagfleet.fleet.evaluate_model import check_accuracy, evaluate_model
 
     limits, ray_config = session.settings.limits, session.settings.ray
     found, folder = evaluate_model(
@@ -66,7 +66,7 @@ def evaluate(
     if baseline:
         against = compare_models(session.root, model, baseline, limits=limits, ray_config=ray_config)
     if as_json:
-        _check_accuracy(found.evaluation, min_accuracy)  # one document: the evaluation, or what is refused
+        check_accuracy(found.evaluation, min_accuracy)  # one document: the evaluation, or what is refused
         told = {axis: difference.model_dump() for axis, difference in against.items()}
         emit_json({**found.evaluation.model_dump(mode="json"), "folder": folder, "against": told})
         return
@@ -76,18 +76,7 @@ def evaluate(
         emit_differences(model, baseline, against)
     shown_by = "" if labels is not None else f"; shown by: tagfleet report {model} --split {split} --open"
     say(f"\nFiles: {session.root.root}/{folder}{shown_by}")
-    _check_accuracy(found.evaluation, min_accuracy)
-
-
-def _check_accuracy(evaluation: Evaluation, min_accuracy: float | None) -> None:
-    for axis in evaluation.axes:
-        value = axis.model.value
-        if min_accuracy is not None and axis.model.exclusive and (value is None or value < min_accuracy):
-            raise GateRefused(
-                f"{evaluation.model}: accuracy on {axis.axis} is {shown(value)} < {min_accuracy} on {evaluation.split}"
-                f" ({axis.model.n_tracks} tracks)",
-                hint=f"tagfleet report {evaluation.model} --open",
-            )
+    check_accuracy(found.evaluation, min_accuracy)
 
 
 def emit_axes(evaluation: Evaluation) -> None:

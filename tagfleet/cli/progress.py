@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from threading import Event, Thread
 
 from tagfleet.cli.output import say
-
-HEARTBEAT_S = 30.0
-
-Advance = Callable[[int, int], None]
-"""advance(done, failed): totals so far, not differences."""
+from tagfleet.fleet.heartbeat import heartbeat
+from tagfleet.fleet.runs import Advance
 
 
 @contextmanager
@@ -25,7 +20,7 @@ def progress(what: str, total: int | None, *, quiet: bool = False) -> Iterator[A
         with _bar(what, total) as advance:
             yield advance
     else:
-        with _heartbeat(what, total) as advance:
+        with heartbeat(say, what, total) as advance:
             yield advance
 
 
@@ -42,35 +37,3 @@ def _bar(what: str, total: int | None) -> Iterator[Advance]:
             bar.update(task, completed=done, note=f"{failed} failed" if failed else "")
 
         yield advance
-
-
-@contextmanager
-def _heartbeat(what: str, total: int | None) -> Iterator[Advance]:
-    start = time.monotonic()
-    totals = (0, 0)
-    over = Event()
-
-    def tell() -> None:
-        done, failed = totals
-        rate = done / max(time.monotonic() - start, 1e-9)
-        of = f"/{total}" if total is not None else ""
-        left = f", {(total - done) / rate:.0f} s left" if total is not None and 0 < done < total else ""
-        say(f"{what}: {done}{of}, {rate:.1f}/s, {failed} failed{left}")
-
-    def beat() -> None:
-        while not over.wait(HEARTBEAT_S):
-            tell()
-
-    def advance(done: int, failed: int) -> None:
-        nonlocal totals
-        totals = (done, failed)
-
-    thread = Thread(target=beat, name="heartbeat", daemon=True)
-    thread.start()
-    try:
-        yield advance
-    finally:
-        over.set()
-        thread.join()
-    if total or totals != (0, 0):
-        tell()

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tagfleet.cli.progress import progress
 from tagfleet.config import Layer, assignment_layer
 from tagfleet.settings import Loaded, Settings, load_settings
 
 if TYPE_CHECKING:
+    from tagfleet.fleet.records import Recorded
     from tagfleet.store.objects import Storage
 
 SettingsFlag = Annotated[
@@ -59,6 +62,14 @@ class Session:
         from tagfleet.store.objects import Storage
 
         return Storage(self.settings.root, self.settings.storage)
+
+    @contextmanager
+    def recorded(self, run_id: str, kind: str) -> Iterator[Recorded]:
+        """A run of this call: its progress is shown, and it keeps `run.json`."""
+        from tagfleet.fleet.records import recorded
+
+        with recorded(self.root, run_id, kind, partial(progress, quiet=self.quiet)) as run:
+            yield run
 
     @property
     def quiet(self) -> bool:

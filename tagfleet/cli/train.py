@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from tagfleet.cli.evaluate import emit_axes
 from tagfleet.cli.output import DryRun, Json, emit_facts, emit_json, say
-from tagfleet.cli.progress import progress
-from tagfleet.cli.retag import new_run_id
 from tagfleet.cli.session import Session, SettingsFlag
 from tagfleet.config import Layer
 from tagfleet.errors import UsageError
+from tagfleet.fleet.runs import new_run_id
 
 if TYPE_CHECKING:
     from tagfleet.fleet.train import TrainPlan, TrainResult
-
-
-WIDTH_ON_GPU = 64
-"""A GPU has the time for four times the network; any other width is taken as set."""
 
 
 def train(
@@ -100,12 +94,7 @@ def chosen(
     if from_tune:
         session = session.with_recipe(_best_trial(session, from_tune))
     session = session.with_flags(settings)
-    session = session.with_values("workers", {"n_workers": workers, "use_gpu": gpu})
-    # A warm start has its parent's network.
-    small = "network.width" not in session.loaded.sources and not session.settings.train.init_from
-    if session.settings.workers.use_gpu and small:
-        session = session.with_flags([f"network.width={WIDTH_ON_GPU}"])
-    return session
+    return session.with_values("workers", {"n_workers": workers, "use_gpu": gpu})
 
 
 def _only_resume(**options: object) -> None:
@@ -173,16 +162,18 @@ def run_training(session: Session, run_id: str, recipe: str = "") -> TrainResult
     chosen = session.settings
     _tell_network(session, recipe)
     say(f"Run {run_id}: features first, then up to {chosen.train.epochs} epochs …")
-    return train(
-        session.root,
-        chosen.training,
-        recipe=recipe,
-        limits=chosen.limits,
-        ray_config=chosen.ray,
-        run_id=run_id,
-        watch=partial(progress, quiet=session.quiet),
-        report=_teller(session, chosen.train.epochs),
-    )
+    with session.recorded(run_id, "train") as run:
+        result = run.result = train(
+            session.root,
+            chosen.training,
+            recipe=recipe,
+            limits=chosen.limits,
+            ray_config=chosen.ray,
+            run_id=run_id,
+            watch=run.watch,
+            report=_teller(session, chosen.train.epochs),
+        )
+    return result
 
 
 def _resume(session: Session, run_id: str) -> TrainResult:
@@ -191,14 +182,16 @@ def _resume(session: Session, run_id: str) -> TrainResult:
 
     epochs = read_recipe(session.root, run_id).train.epochs
     say(f"Run {run_id} goes on …")
-    return resume(
-        session.root,
-        run_id,
-        limits=session.settings.limits,
-        ray_config=session.settings.ray,
-        watch=partial(progress, quiet=session.quiet),
-        report=_teller(session, epochs),
-    )
+    with session.recorded(run_id, "train") as run:
+        result = run.result = resume(
+            session.root,
+            run_id,
+            limits=session.settings.limits,
+            ray_config=session.settings.ray,
+            watch=run.watch,
+            report=_teller(session, epochs),
+        )
+    return result
 
 
 def _tell_network(session: Session, recipe: str) -> None:

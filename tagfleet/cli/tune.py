@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from tagfleet.cli.output import DryRun, Json, emit_facts, emit_json, emit_table, say
-from tagfleet.cli.progress import progress
-from tagfleet.cli.retag import new_run_id
 from tagfleet.cli.session import Session, SettingsFlag
 from tagfleet.cli.train import chosen
 from tagfleet.errors import UsageError
+from tagfleet.fleet.config import N_TRIALS
+from tagfleet.fleet.runs import new_run_id
 
 if TYPE_CHECKING:
     from tagfleet.fleet.tune import TunePlan, TuneResult
     from tagfleet.fleet.tune_board import Leaderboard, Trial
-
-N_TRIALS = 20
 
 
 def tune(
@@ -114,35 +111,39 @@ def _searched(
 
     told = (lambda trial, board: None) if session.quiet else _tell_trial
     limits, ray_config = session.settings.limits, session.settings.ray
-    watch = partial(progress, quiet=session.quiet)
     if resume:
         say(f"Search {run_id} goes on …")
-        return fleet_tune.resume_tune(
-            session.root,
-            run_id,
-            n_trials=trials,
-            max_hours=max_hours,
-            limits=limits,
-            ray_config=ray_config,
-            watch=watch,
-            told=told,
-        )
+        with session.recorded(run_id, "tune") as run:
+            result = run.result = fleet_tune.resume_tune(
+                session.root,
+                run_id,
+                n_trials=trials,
+                max_hours=max_hours,
+                limits=limits,
+                ray_config=ray_config,
+                watch=run.watch,
+                told=told,
+            )
+        return result
     training = session.settings.training
     n_trials = trials or N_TRIALS
     say(f"Search {run_id}: features first, then {n_trials} trials of up to {training.train.epochs} epochs …")
-    return fleet_tune.tune(
-        session.root,
-        training,
-        read_space(space, training),
-        recipe=recipe,
-        n_trials=n_trials,
-        max_hours=max_hours,
-        limits=limits,
-        ray_config=ray_config,
-        run_id=run_id,
-        watch=watch,
-        told=told,
-    )
+    chosen_space = read_space(space, training)
+    with session.recorded(run_id, "tune") as run:
+        result = run.result = fleet_tune.tune(
+            session.root,
+            training,
+            chosen_space,
+            recipe=recipe,
+            n_trials=n_trials,
+            max_hours=max_hours,
+            limits=limits,
+            ray_config=ray_config,
+            run_id=run_id,
+            watch=run.watch,
+            told=told,
+        )
+    return result
 
 
 def _tell_trial(trial: Trial, board: Leaderboard) -> None:

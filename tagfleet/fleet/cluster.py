@@ -12,7 +12,7 @@ from contextlib import contextmanager, redirect_stdout, suppress
 from pathlib import Path
 
 from tagfleet.errors import JobError
-from tagfleet.fleet.resources import RayConfig
+from tagfleet.fleet.resources import RayConfig, Resources
 from tagfleet.store.s3 import AWS_SDK_SETTINGS  # in the environment before Ray's processes are started
 
 
@@ -91,12 +91,17 @@ def root_cause(error: BaseException) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[-1]
 
 
-def n_cluster_cpus() -> float:
-    """CPUs of the connected Ray."""
+def cluster_nodes() -> list[Resources]:
+    """The machines of the connected Ray that are alive."""
     import ray
 
-    resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]  # Ray gives it no types
-    return resources.get("CPU", 0.0)
+    nodes = (node["Resources"] for node in ray.nodes() if node["Alive"])  # type: ignore[no-untyped-call]  # Ray's
+    return [
+        Resources(
+            cpus=node.get("CPU", 0.0), gpus=node.get("GPU", 0.0), memory_mb=round(node.get("memory", 0) / (1 << 20))
+        )
+        for node in nodes
+    ]
 
 
 def usable_cpus() -> int:

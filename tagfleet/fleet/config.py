@@ -103,6 +103,10 @@ class WorkersConfig(Section):
     """How often dead workers are started again, from the last checkpoint, before the run fails."""
 
 
+N_TRIALS = 20
+"""Trainings of a structure search that names no number."""
+
+
 class TrainSettings(Section):
     """Everything that a person decides about a training: what a recipe file may set."""
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tagfleet.audio.config import DecodeLimits
-from tagfleet.errors import NotFoundError
+from tagfleet.errors import GateRefused, NotFoundError
 from tagfleet.fleet.cluster import ray_job
 from tagfleet.fleet.config import Recipe
 from tagfleet.fleet.dataset import make_examples, rows_of
@@ -23,6 +23,7 @@ from tagfleet.fleet.runs import Watch, read_metrics, read_recipe, unwatched
 from tagfleet.fleet.taggers import load_tagger, refuse_leak, split_file
 from tagfleet.fleet.training_data import TrainingData, reread
 from tagfleet.labels.taxonomy import Taxonomy
+from tagfleet.model.evaluation import Evaluation
 from tagfleet.model.tagger import Tagger
 from tagfleet.report.page import ReportData, render_page
 from tagfleet.store.models import ModelRef
@@ -70,6 +71,19 @@ def evaluate_model(
     folder = evaluation_folder(tagger.facts.run_id, split, labels_version)
     write_evaluation(root, folder, found)
     return found, folder
+
+
+def check_accuracy(evaluation: Evaluation, min_accuracy: float | None) -> None:
+    """Raise GateRefused when the accuracy on an exclusive axis is below `min_accuracy`."""
+    for axis in evaluation.axes:
+        value = axis.model.value
+        if min_accuracy is not None and axis.model.exclusive and (value is None or value < min_accuracy):
+            shown = "unknown" if value is None else f"{value:.3f}"
+            raise GateRefused(
+                f"{evaluation.model}: accuracy on {axis.axis} is {shown} < {min_accuracy} on {evaluation.split}"
+                f" ({axis.model.n_tracks} tracks)",
+                hint=f"tagfleet report {evaluation.model} --open",
+            )
 
 
 def data_of(root: Storage, tagger: Tagger, labels_version: int | None = None) -> TrainingData:

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from tagfleet.catalog.rows import RawRow
 from tagfleet.errors import JobError, TaxonomyError
-from tagfleet.fleet.cluster import n_cluster_cpus, ray_job, root_cause
+from tagfleet.fleet.cluster import cluster_nodes, ray_job, root_cause
 from tagfleet.fleet.label_store import (
     copy_report,
     current_taxonomy,
@@ -21,7 +21,7 @@ from tagfleet.fleet.label_store import (
     stored_report,
     stored_taxonomy,
 )
-from tagfleet.fleet.resources import RayConfig
+from tagfleet.fleet.resources import RayConfig, total
 from tagfleet.labels.build import LabelBuild, correct_labels, match_tracks, on_one_axis, settle_labels
 from tagfleet.labels.config import LabelsConfig
 from tagfleet.labels.corrections import merge_corrections, read_corrections
@@ -138,7 +138,7 @@ def _match_on_ray(
         from ray.exceptions import RayError
 
         blocks = list(_blocks(tracks)) or [tracks.select(["track_id", "tags", "description"])]
-        n_workers = max(1, min(len(blocks), int(n_cluster_cpus())))
+        n_workers = max(1, min(len(blocks), int(total(cluster_nodes()).cpus)))
         matches = ray.data.from_arrow(blocks).map_batches(
             MatchingStage,
             fn_constructor_args=words,

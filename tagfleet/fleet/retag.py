@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
 
@@ -13,17 +13,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tagfleet.audio.config import AudioConfig, DecodeLimits
-from tagfleet.errors import ConfigError, ConflictError, DigestMismatch, JobError, TooManyFailures
-from tagfleet.fleet.cluster import n_cluster_cpus, ray_job, root_cause
+from tagfleet.errors import ConflictError, DigestMismatch, JobError, TooManyFailures
+from tagfleet.fleet.cluster import cluster_nodes, ray_job, root_cause
 from tagfleet.fleet.plan import RETRY, Only, Plan, count_reasons, make_work, store_plan, stored_plan, utc_now
-from tagfleet.fleet.resources import RayConfig, RetagConfig
+from tagfleet.fleet.resources import WRITE_CPUS, RayConfig, RetagConfig, refuse_unfit, retag_demand
+from tagfleet.fleet.runs import Advance, Watch, unwatched
+from tagfleet.fleet.taggers import load_tagger
 from tagfleet.model.tagger import Tagger
 from tagfleet.store.models import ModelRef
 from tagfleet.store.objects import Storage
 from tagfleet.store.predictions import PartFile, Predictions
 from tagfleet.store.tables import Table
-
-WRITE_CPUS = 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +44,26 @@ class RetagReport:
     failures: Mapping[str, int]
     planned_at: str
     seconds: float
+
+
+def open_retag(
+    root: Storage,
+    model: str,
+    run_id: str,
+    *,
+    catalog_version: int | None = None,
+    only: Only = "stale",
+    audio: AudioConfig | None = None,
+) -> tuple[Plan, Tagger]:
+    """What a run has to do, and the published tagger that does it.
+
+    audio: what settings say of the audio path, where they do. Raises NotFoundError without such a model,
+    DigestMismatch when `audio` is not the tagger's, and what `plan_retag` raises.
+    """
+    ref, tagger = load_tagger(root, model)
+    if audio is not None:
+        check_audio(tagger, audio)
+    return plan_retag(root, ref, tagger, run_id, catalog_version=catalog_version, only=only), tagger
 
 
 def plan_retag(
@@ -85,11 +105,11 @@ def retag(
     limits: DecodeLimits,
     config: RetagConfig,
     ray_config: RayConfig,
-    advance: Callable[[int, int], None],
+    watch: Watch = unwatched,
 ) -> RetagReport:
     """Carry out `plan` and commit it in one transaction; a second call for a committed run changes nothing.
 
-    audio: the tagger's. advance: called with (tracks done, failed) as data files are finished.
+    audio: the tagger's. watch: shows how many tracks are done, as data files are finished.
     Raises JobError when a stage fails, TooManyFailures, CountsError, ConflictError: nothing is published then.
     """
     start = time.monotonic()
@@ -100,8 +120,8 @@ def retag(
     plan = store_plan(root, plan)
     parts: list[PartFile] = []
     if plan.to_tag.num_rows:
-        with ray_job(ray_config):
-            check_fits(config, n_cluster_cpus())
+        with ray_job(ray_config), watch("Tagging", plan.to_tag.num_rows) as advance:
+            refuse_unfit("retag", retag_demand(config), cluster_nodes(), ray_config.limit)
             parts = list(counted(tag_tracks(root, plan, audio, limits, config), advance))
     check_failures(parts, plan, config)
     ready = predictions.prepare(
@@ -130,7 +150,7 @@ def retag(
         seconds=round(time.monotonic() - start, 1),
     )
     # The report first, the commit last: a run that dies in between has published nothing, and makes both again.
-    root.write(f"runs/{plan.run_id}/run.json", json.dumps(asdict(report), ensure_ascii=False, indent=2).encode())
+    root.write(f"runs/{plan.run_id}/report.json", json.dumps(asdict(report), ensure_ascii=False, indent=2).encode())
     if changed:
         predictions.commit(ready, plan.run_id)
     return report
@@ -149,7 +169,7 @@ def check_base(predictions: Predictions, plan: Plan) -> None:
 
 def stored_report(root: Storage, run_id: str) -> RetagReport:
     """What a committed run said of itself."""
-    return RetagReport(**json.loads(root.read(f"runs/{run_id}/run.json")))
+    return RetagReport(**json.loads(root.read(f"runs/{run_id}/report.json")))
 
 
 def tag_tracks(
@@ -177,6 +197,8 @@ def tag_tracks(
             batch_size=None,
             batch_format="pyarrow",
             num_cpus=config.decode_cpus,
+            memory=(config.decode_memory_mb << 20) or None,
+            concurrency=config.decode_workers,
         )
         .map_batches(
             Predicting,
@@ -186,6 +208,7 @@ def tag_tracks(
             compute=ray.data.ActorPoolStrategy(size=config.network_workers),
             num_cpus=config.network_cpus,
             num_gpus=config.network_gpus,
+            memory=(config.network_memory_mb << 20) or None,
         )
         .map_batches(
             Writing(root=root, run_id=plan.run_id),
@@ -206,17 +229,7 @@ def tag_tracks(
         ) from error
 
 
-def check_fits(config: RetagConfig, n_cpus: float) -> None:
-    """Raise ConfigError when the stages would wait for each other for ever: all of them must fit side by side."""
-    needed = config.network_workers * config.network_cpus + config.decode_cpus + WRITE_CPUS
-    if needed > n_cpus:
-        raise ConfigError(
-            f"retag needs {needed:g} CPUs at once, Ray has {n_cpus:g}",
-            hint="lower retag.network_workers, retag.network_cpus or retag.decode_cpus",
-        )
-
-
-def counted(parts: Iterator[PartFile], advance: Callable[[int, int], None]) -> Iterator[PartFile]:
+def counted(parts: Iterator[PartFile], advance: Advance) -> Iterator[PartFile]:
     """The same parts, reporting totals of (rows, failed rows) after each."""
     done = failed = 0
     for part in parts:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from datetime import UTC, datetime
 from threading import Event, Thread
 from typing import Any
 
@@ -30,6 +32,18 @@ def unwatched(what: str, total: int | None) -> AbstractContextManager[Advance]:
     return nullcontext(lambda done, failed: None)
 
 
+def new_run_id(kind: str) -> str:
+    """A name for a run that sorts by time and is not taken: retag-20261123T180000Z-1f2e."""
+    return f"{kind}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
+
+
+def check_run_id(run_id: str) -> str:
+    """The id, when it is a name; UsageError otherwise."""
+    if not RUN_ID.fullmatch(run_id):
+        raise UsageError(f"a run cannot be called {run_id!r}", hint="letters, digits, . _ and -; e.g. genre5-2026")
+    return run_id
+
+
 Report = Callable[[Mapping[str, Any]], None]
 """Called once per finished epoch with its line of `metrics.jsonl`."""
 
@@ -39,13 +53,22 @@ def open_run(root: Storage, run_id: str, recipe: Recipe) -> None:
 
     Raises UsageError for an id that is no name, ConflictError when it is taken.
     """
-    if not RUN_ID.fullmatch(run_id):
-        raise UsageError(f"a run cannot be called {run_id!r}", hint="letters, digits, . _ and -; e.g. genre5-2026")
+    check_run_id(run_id)
     described = {"digest": recipe.digest, **recipe.model_dump(mode="json")}
     if not root.create(f"runs/{run_id}/recipe.json", json.dumps(described, ensure_ascii=False, indent=2).encode()):
         raise ConflictError(
             f"there is a training run {run_id} already", hint=f"continue it with --resume {run_id}, or take another id"
         )
+
+
+def run_exists(root: Storage, run_id: str) -> bool:
+    """Whether a training has this id."""
+    return root.exists(f"runs/{run_id}/recipe.json")
+
+
+def search_exists(root: Storage, run_id: str) -> bool:
+    """Whether a structure search has this id."""
+    return root.exists(f"runs/{run_id}/tune.json")
 
 
 def read_recipe(root: Storage, run_id: str) -> Recipe:

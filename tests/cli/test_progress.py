@@ -2,7 +2,7 @@ import re
 
 import pytest
 
-from tagfleet.cli import progress as module
+from tagfleet.fleet import heartbeat as module
 from tagfleet.cli.progress import progress
 
 

@@ -78,7 +78,6 @@ def run(storage, run_id, *, only="stale", shuffle=False, plan=None, **config):
         limits=DecodeLimits(),
         config=RetagConfig(**config),
         ray_config=RayConfig(),
-        advance=lambda done, failed: None,
     )
 
 
@@ -184,7 +183,6 @@ def test_a_network_stage_that_raises_leaves_the_old_snapshot(root, ray_local):
             limits=DecodeLimits(),
             config=RetagConfig(),
             ray_config=RayConfig(),
-            advance=lambda done, failed: None,
         )
     assert "--run-id r2" in caught.value.hint
     assert (rows(root), Predictions(root).table.version()) == (before, version)

@@ -1,11 +1,11 @@
 import pytest
 
 from tagfleet.audio.config import AudioConfig
-from tagfleet.errors import ConfigError, DigestMismatch, TooManyFailures
+from tagfleet.errors import DigestMismatch, TooManyFailures
 from tagfleet.fleet.cluster import root_cause
 from tagfleet.fleet.plan import make_work
 from tagfleet.fleet.resources import RetagConfig
-from tagfleet.fleet.retag import check_audio, check_failures, check_fits
+from tagfleet.fleet.retag import check_audio, check_failures
 from tagfleet.store.predictions import PartFile
 from tests.fleet.test_plan import NOW, plan_of, snapshot, tracks
 from tests.model.taggers import random_tagger
@@ -40,12 +40,6 @@ def test_tracks_that_could_not_be_fetched_before_do_not_stop_every_later_run():
     check_failures(parts(830, lost), plan, RetagConfig())
     with pytest.raises(TooManyFailures, match="10 of 330"):
         check_failures(parts(830, [f"new-{n}" for n in range(10)]), plan, RetagConfig())
-
-
-def test_stages_that_would_wait_for_each_other_for_ever_are_refused():
-    check_fits(RetagConfig(), 2)
-    with pytest.raises(ConfigError, match=r"retag needs 2\.45 CPUs at once, Ray has 2"):
-        check_fits(RetagConfig(network_workers=4), 2)
 
 
 def test_other_audio_settings_than_the_taggers_are_refused():
