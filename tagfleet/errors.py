@@ -31,7 +31,7 @@ class TagfleetError(Exception):
     """Something the user can mend: `message` says what was given and what is allowed, `hint` what to do."""
 
     code: ClassVar[str] = "error"
-    exit_code: ClassVar[int] = 1
+    exit_code: int = 1
 
     def __init__(self, message: str, *, hint: str | None = None, problems: tuple[str, ...] = ()) -> None:
         super().__init__(message)

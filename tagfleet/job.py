@@ -1,7 +1,8 @@
 """How a job is started on a cluster: its words become settings, its end an exit code, a signal a stop.
 
 Every `python -m jobs.<kind>` is one call of `run_job`: options as the command of the same name has them, settings from
-./tagfleet.toml, TAGFLEET_… variables and -s; remarks on stderr, one JSON document on stdout.
+./tagfleet.toml, TAGFLEET_… variables and -s; remarks on stderr, the facts of what was made on stdout as one JSON
+document. All of it lies in runs/<run id>/run.json.
 """
 
 from __future__ import annotations
@@ -69,7 +70,7 @@ def run_job(
     except Exception as error:  # the last resort: a log must say what happened, and the code must not be a usual one
         traceback.print_exc()
         return _told(TagfleetError(f"{type(error).__name__}: {error}", hint="this is a bug: please report it"), BUG)
-    sys.stdout.write(json.dumps(result, ensure_ascii=False) + "\n")
+    sys.stdout.write(json.dumps(_brief(result), ensure_ascii=False) + "\n")
     return 0
 
 
@@ -137,6 +138,16 @@ def _plain(value: Any) -> Any:
     if isinstance(value, BaseModel):
         return value.model_dump(mode="json")
     return asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
+
+
+def _brief(result: Any) -> Any:
+    """The facts of a result without its tables, which a log is no place for."""
+    if not isinstance(result, dict):
+        return result
+    plain = (str, int, float, bool, type(None))
+    flat = {name: value for name, value in result.items() if isinstance(value, dict)}
+    counts = {name for name, value in flat.items() if all(isinstance(inner, plain) for inner in value.values())}
+    return {name: value for name, value in result.items() if isinstance(value, plain) or name in counts}
 
 
 def _told(error: TagfleetError, code: int | None = None) -> int:

@@ -22,11 +22,12 @@ MAY_IMPORT = {
     "fleet": SHARED | {"catalog", "labels", "audio", "model", "store", "report"},
     "settings": {"config", "errors", "labels", "audio", "model", "store", "fleet"},
     "job": SHARED | {"fleet", "settings", "store"},
+    "submit": SHARED | {"store", "fleet", "settings"},
     "demo": SHARED | {"catalog", "labels", "audio", "model", "store", "fleet", "settings"},
-    "cli": SHARED | {"catalog", "labels", "audio", "model", "store", "report", "fleet", "settings", "demo"},
+    "cli": SHARED | {"catalog", "labels", "audio", "model", "store", "report", "fleet", "settings", "demo", "submit"},
 }
 ONLY_IN = {
-    "ray": {"fleet"},
+    "ray": {"fleet", "submit"},
     "boto3": {"store"},
     "botocore": {"store"},
     "deltalake": {"store"},

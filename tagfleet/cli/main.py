@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from tagfleet import __version__
-from tagfleet.cli import catalog, config, demo, evaluate, labels, models, predictions, retag, train, tune
+from tagfleet.cli import catalog, config, demo, evaluate, jobs, labels, models, predictions, retag, submit, train, tune
 from tagfleet.cli.output import be_quiet, complain, emit_json, printable
 from tagfleet.cli.session import Session
 from tagfleet.config import Layer
@@ -33,6 +33,8 @@ app.add_typer(labels.app, name="labels")
 app.add_typer(models.app, name="models")
 app.add_typer(predictions.app, name="predictions")
 app.add_typer(config.app, name="config")
+app.add_typer(submit.app, name="submit")
+app.add_typer(jobs.app, name="jobs")
 app.command("demo")(demo.demo)
 app.command("train")(train.train)
 app.command("tune")(tune.tune)

@@ -32,10 +32,7 @@ def retag(
     from tagfleet.fleet.retag import open_retag
     from tagfleet.fleet.retag import retag as tag_again
 
-    flags = list(settings or [])
-    if max_error_rate is not None:
-        flags += [f"retag.max_error_rate={max_error_rate}", "retag.min_errors=1"]
-    session: Session = context.obj.with_flags(flags)
+    session = with_error_rate(context.obj, max_error_rate, settings)
     audio = session.settings.audio if any(name.startswith("audio.") for name in session.loaded.sources) else None
     plan, tagger = open_retag(
         session.root,
@@ -62,3 +59,11 @@ def retag(
         )
         run.result = asdict(report)
     emit_json(run.result) if as_json else emit_facts(run.result)
+
+
+def with_error_rate(session: Session, max_error_rate: float | None, settings: list[str] | None) -> Session:
+    """The session with `-s` settings, and with a rate of failures that somebody named on this very call."""
+    flags = list(settings or [])
+    if max_error_rate is not None:
+        flags += [f"retag.max_error_rate={max_error_rate}", "retag.min_errors=1"]
+    return session.with_flags(flags)

@@ -30,6 +30,7 @@ class Session:
 
     file: Path | None = None
     recipe: Layer | None = None
+    profile: Layer | None = None
     flags: tuple[Layer, ...] = ()
     verbosity: int = 0
 
@@ -41,6 +42,10 @@ class Session:
         """This session with a recipe's settings above the files."""
         return replace(self, recipe=recipe)
 
+    def with_profile(self, profile: Layer | None) -> Session:
+        """This session with a cluster's settings above files and recipe."""
+        return replace(self, profile=profile)
+
     def with_values(self, section: str, values: Mapping[str, Any]) -> Session:
         """This session with what options of a command say of one section's settings; None says nothing."""
         said = {name: value for name, value in values.items() if value is not None}
@@ -49,7 +54,7 @@ class Session:
     @cached_property
     def loaded(self) -> Loaded:
         """Settings and their sources, read once."""
-        return load_settings(file=self.file, recipe=self.recipe, flags=self.flags)
+        return load_settings(file=self.file, recipe=self.recipe, profile=self.profile, flags=self.flags)
 
     @property
     def settings(self) -> Settings:

@@ -46,7 +46,7 @@ def train(
     """
     session: Session = context.obj
     if resume:
-        _only_resume(
+        only_resume(
             recipe=recipe,
             init_from=init_from,
             from_tune=from_tune,
@@ -97,7 +97,8 @@ def chosen(
     return session.with_values("workers", {"n_workers": workers, "use_gpu": gpu})
 
 
-def _only_resume(**options: object) -> None:
+def only_resume(**options: object) -> None:
+    """UsageError for options that a run which goes on cannot take: it has its own recipe."""
     if given := [name.replace("_", "-") for name, value in options.items() if value not in (None, [], ())]:
         raise UsageError(
             f"--resume goes on with the recipe that the run began with; it takes no --{', --'.join(given)}",

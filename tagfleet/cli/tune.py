@@ -48,7 +48,7 @@ def tune(
     """
     session: Session = context.obj
     if resume:
-        _only_resume(space=space, recipe=recipe, run_id=run_id, set=settings)
+        only_resume(space=space, recipe=recipe, run_id=run_id, set=settings)
     else:
         session = chosen(session, recipe=recipe, settings=settings)
     name = resume or run_id or new_run_id("tune")
@@ -68,7 +68,8 @@ def tune(
     say(f"\nFiles: {session.root.root}/runs/{name}; the best to a model: tagfleet train --from-tune {name}")
 
 
-def _only_resume(**options: object) -> None:
+def only_resume(**options: object) -> None:
+    """UsageError for options that a search which goes on cannot take: it has its own space."""
     if given := [name.replace("_", "-") for name, value in options.items() if value not in (None, [], ())]:
         raise UsageError(
             f"--resume goes on with what the search began with; it takes no --{', --'.join(given)}",

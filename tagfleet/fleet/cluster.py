@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 import math
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout, suppress
 from pathlib import Path
+from threading import current_thread, main_thread
 
 from tagfleet.errors import JobError
 from tagfleet.fleet.resources import RayConfig, Resources
@@ -30,6 +32,7 @@ def ray_cluster(config: RayConfig) -> Iterator[None]:
         quieten()
         yield
         return
+    terminated = signal.getsignal(signal.SIGTERM)
     # It tells of the token that protects a local cluster, at every start.
     logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)
     try:
@@ -56,6 +59,9 @@ def ray_cluster(config: RayConfig) -> Iterator[None]:
             f"no Ray cluster answers at {config.address or 'this machine'}: {error}",
             hint="check ray.address, or leave it empty to run on this machine",
         ) from error
+    # Ray puts its own in that place, which ends the process without a word of what it was about.
+    if callable(terminated) and current_thread() is main_thread():
+        signal.signal(signal.SIGTERM, terminated)
     try:
         quieten()
         yield

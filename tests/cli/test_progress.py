@@ -2,8 +2,8 @@ import re
 
 import pytest
 
-from tagfleet.fleet import heartbeat as module
 from tagfleet.cli.progress import progress
+from tagfleet.fleet import heartbeat as module
 
 
 @pytest.fixture(autouse=True)
