@@ -53,25 +53,30 @@ def run_job(
     declare: adds the options of this kind. body: does the work, and returns a model, a dataclass or a dict. SIGTERM
     (a stopped job, an evicted pod) ends it as Ctrl-C does, in a state from which the same run id goes on.
     """
+    given = job_parser(kind, declare).parse_args(words)
+    run_id = given.run_id or getattr(given, "resume", None) or new_run_id(kind)
+    try:
+        with stoppable():
+            result = _run(kind, given, run_id, body)
+    except KeyboardInterrupt:
+        return end_with(JobStopped(f"run {run_id} was stopped", hint=f"it goes on by the same id: --run-id {run_id}"))
+    except TagfleetError as error:
+        return end_with(error)
+    except Exception as error:  # the last resort: a log must say what happened, and the code must not be a usual one
+        traceback.print_exc()
+        return end_with(TagfleetError(f"{type(error).__name__}: {error}", hint="this is a bug: please report it"), BUG)
+    sys.stdout.write(json.dumps(_brief(result), ensure_ascii=False) + "\n")
+    return 0
+
+
+def job_parser(kind: str, declare: Callable[[argparse.ArgumentParser], None]) -> argparse.ArgumentParser:
+    """The options of a job: those of every job, and its own."""
     parser = argparse.ArgumentParser(prog=f"python -m jobs.{kind}")
     parser.add_argument("-c", "--config", type=Path, help="settings file instead of ./tagfleet.toml")
     parser.add_argument("--run-id", help="name of the run; the same name twice is one run")
     parser.add_argument("-s", "--set", action="append", default=[], metavar="KEY=VALUE", help="any setting")
     declare(parser)
-    given = parser.parse_args(words)
-    run_id = given.run_id or getattr(given, "resume", None) or new_run_id(kind)
-    try:
-        with _terminated_as_interrupted():
-            result = _run(kind, given, run_id, body)
-    except KeyboardInterrupt:
-        return _told(JobStopped(f"run {run_id} was stopped", hint=f"it goes on by the same id: --run-id {run_id}"))
-    except TagfleetError as error:
-        return _told(error)
-    except Exception as error:  # the last resort: a log must say what happened, and the code must not be a usual one
-        traceback.print_exc()
-        return _told(TagfleetError(f"{type(error).__name__}: {error}", hint="this is a bug: please report it"), BUG)
-    sys.stdout.write(json.dumps(_brief(result), ensure_ascii=False) + "\n")
-    return 0
+    return parser
 
 
 def _run(kind: str, given: argparse.Namespace, run_id: str, body: Callable[[Start], Any]) -> Any:
@@ -119,7 +124,8 @@ def assigning(name: str) -> dict[str, Any]:
 
 
 @contextmanager
-def _terminated_as_interrupted() -> Iterator[None]:
+def stoppable() -> Iterator[None]:
+    """SIGTERM raises KeyboardInterrupt in the body."""
     if current_thread() is not main_thread():  # only there are signals heard
         yield
         return
@@ -150,7 +156,8 @@ def _brief(result: Any) -> Any:
     return {name: value for name, value in result.items() if isinstance(value, plain) or name in counts}
 
 
-def _told(error: TagfleetError, code: int | None = None) -> int:
+def end_with(error: TagfleetError, code: int | None = None) -> int:
+    """Tell an error as the last words of a log; returns the exit code."""
     say(f"Error: {error.message}")
     for problem in error.problems[:20]:
         say(f"  {problem}")

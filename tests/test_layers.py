@@ -43,6 +43,9 @@ ONLY_IN = {
     "torch": {"audio", "model", "fleet"},
     "safetensors": {"model", "fleet"},
     "optuna": {"fleet"},
+    "kubernetes": {"submit"},
+    "yaml": {"submit"},
+    "pathspec": {"submit"},
     "av": {"audio", "demo"},
     "soxr": {"audio"},
     "fugashi": {"labels"},
@@ -108,6 +111,10 @@ def test_every_layer_is_in_the_picture():
         ["catalog", "scan"],
         ["demo"],
         ["labels", "mine"],
+        ["submit", "train"],
+        ["submit", "retag"],
+        ["jobs", "list"],
+        ["doctor"],
     ],
 )
 def test_help_imports_nothing_heavy(command):

@@ -5,24 +5,25 @@ from __future__ import annotations
 import webbrowser
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from tagfleet.cli.output import Json, emit_json, emit_table, made_folder, say
 from tagfleet.cli.progress import progress
 from tagfleet.cli.session import Session
-from tagfleet.errors import UsageError
 
 if TYPE_CHECKING:
     from tagfleet.model.evaluation import Evaluation
     from tagfleet.model.metrics import Difference
 
+Split = Literal["test", "validation"]
+
 
 def evaluate(
     context: typer.Context,
     model: Annotated[str, typer.Argument(help="NAME, NAME:VERSION or production.")],
-    split: Annotated[str, typer.Option(help="test or validation.")] = "test",
+    split: Annotated[Split, typer.Option(help="Side of the split that measures.")] = "test",
     labels: Annotated[
         int | None,
         typer.Option(metavar="VERSION", min=0, help="Of the labels; default: what it was trained with."),
@@ -44,8 +45,6 @@ def evaluate(
     Class health tells diffuse, confusable and rare labels, from validation tracks or, with --folds, from all tracks but
     the test side. What it finds lies in the run's folder, with a proposed taxonomy change; `tagfleet report` shows it.
     """
-    if split not in ("test", "validation"):
-        raise UsageError(f"--split {split}: there are test and validation", hint="training tracks measure nothing")
     session: Session = context.obj
     from tagfleet.fleet.comparison import compare_models
     from tagfleet.fleet.evaluate_model import check_accuracy, evaluate_model
@@ -54,7 +53,7 @@ def evaluate(
     found, folder = evaluate_model(
         session.root,
         model,
-        split="test" if split == "test" else "validation",
+        split=split,
         labels_version=labels,
         folds=folds,
         limits=limits,
@@ -156,7 +155,7 @@ def report(
     out: Annotated[
         Path | None, typer.Option("-o", "--out", help="Folder for the page; default: the current one.")
     ] = None,
-    split: Annotated[str, typer.Option(help="test or validation.")] = "test",
+    split: Annotated[Split, typer.Option(help="Side of the split that was measured.")] = "test",
     open_: Annotated[bool, typer.Option("--open", help="Show it in the browser.")] = False,
     as_json: Json = False,
 ) -> None:

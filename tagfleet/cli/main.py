@@ -11,7 +11,21 @@ from typing import Annotated
 import typer
 
 from tagfleet import __version__
-from tagfleet.cli import catalog, config, demo, evaluate, jobs, labels, models, predictions, retag, submit, train, tune
+from tagfleet.cli import (
+    catalog,
+    config,
+    demo,
+    doctor,
+    evaluate,
+    jobs,
+    labels,
+    models,
+    predictions,
+    retag,
+    submit,
+    train,
+    tune,
+)
 from tagfleet.cli.output import be_quiet, complain, emit_json, printable
 from tagfleet.cli.session import Session
 from tagfleet.config import Layer
@@ -36,6 +50,7 @@ app.add_typer(config.app, name="config")
 app.add_typer(submit.app, name="submit")
 app.add_typer(jobs.app, name="jobs")
 app.command("demo")(demo.demo)
+app.command("doctor")(doctor.doctor)
 app.command("train")(train.train)
 app.command("tune")(tune.tune)
 app.command("evaluate")(evaluate.evaluate)

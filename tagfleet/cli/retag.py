@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from tagfleet.cli.output import DryRun, Json, emit_facts, emit_json, say
 from tagfleet.cli.session import Session, SettingsFlag
-from tagfleet.errors import UsageError
 from tagfleet.fleet.runs import new_run_id
 
-ONLY = ("new", "changed", "stale", "all")
+Only = Literal["new", "changed", "stale", "all"]
 
 
 def retag(
     context: typer.Context,
     model: Annotated[str, typer.Option(help="Model: production, NAME or NAME:VERSION.")] = "production",
     catalog: Annotated[int | None, typer.Option(help="Catalogue version; default: the latest.")] = None,
-    only: Annotated[str, typer.Option(help="new tracks; changed audio too; stale rows too; or all.")] = "stale",
+    only: Annotated[Only, typer.Option(help="new tracks; changed audio too; stale rows too; or all.")] = "stale",
     run_id: Annotated[str | None, typer.Option(help="Name of the run; the same name twice is one run.")] = None,
     max_error_rate: Annotated[float | None, typer.Option(help="Publish nothing above this share of failures.")] = None,
     settings: SettingsFlag = None,
@@ -27,8 +26,6 @@ def retag(
     as_json: Json = False,
 ) -> None:
     """Tag what is new or out of date, and publish one new snapshot of the predictions."""
-    if only not in ONLY:
-        raise UsageError(f"--only {only!r} is not known", hint=f"one of {', '.join(ONLY)}")
     from tagfleet.fleet.retag import open_retag
     from tagfleet.fleet.retag import retag as tag_again
 
@@ -39,7 +36,7 @@ def retag(
         model,
         run_id or new_run_id("retag"),
         catalog_version=catalog,
-        only=only,  # type: ignore[arg-type]  # checked above
+        only=only,
         audio=audio,
     )
     if dry_run:

@@ -139,7 +139,7 @@ def _submit(
 ) -> None:
     from tagfleet.submit.cluster import Cluster
     from tagfleet.submit.profiles import find_profile
-    from tagfleet.submit.request import Request, setting_words
+    from tagfleet.submit.request import Request, root_of, setting_words
     from tagfleet.submit.submission import check_submission_id
 
     profile = find_profile(sending.profile, sending.address)
@@ -147,12 +147,11 @@ def _submit(
     submission_id = check_submission_id(sending.submission_id or options.get("run_id") or new_run_id(kind))
     recipe = options.get("recipe")
     skip = [f"recipe {recipe}"] if recipe in packaged_recipes() else []
-    draft = Request(kind=kind, submission_id=submission_id, run_id="", words=(), settings=session.settings)
     request = Request(
         kind=kind,
         submission_id=submission_id,
         run_id=check_run_id(options.get("run_id") or options.get("resume") or submission_id),
-        words=(*words, *setting_words(session.loaded, draft.root, skip)),
+        words=(*words, *setting_words(session.loaded, root_of(session.settings), skip)),
         settings=session.settings,
     )
     if sending.dry_run:

@@ -15,7 +15,7 @@ from typing import Any
 
 from tagfleet import __version__
 from tagfleet.errors import ClusterError, TimedOut
-from tagfleet.fleet.doctor import Check, Inside
+from tagfleet.fleet.doctor import Inside
 from tagfleet.submit.cluster import Cluster, Job
 from tagfleet.submit.package import checkout, package
 
@@ -92,13 +92,6 @@ def check_root(inside: Inside) -> None:
     for check in inside.checks:
         if check.name in ("storage root", "exclusive commits", "all machines") and not check.ok:
             raise ClusterError(f"seen from the cluster: {check.told}", hint=check.hint or "tagfleet doctor")
-
-
-def from_outside(asked: Asked) -> list[Check]:
-    """The versions, as checks."""
-    told = f"Ray {asked.ray}, Python {asked.python}, tagfleet {asked.tagfleet or 'none'}"
-    hint = None if asked.same_tagfleet else "submit sends the code of this checkout"
-    return [Check(name="versions", ok=True, told=told, hint=hint)]
 
 
 def _run(cluster: Cluster, entrypoint: str, runtime_env: dict[str, Any]) -> list[dict[str, Any]]:

@@ -35,12 +35,6 @@ class Request:
     settings: Settings
 
     @property
-    def root(self) -> str:
-        """The storage root, as the cluster is told of it."""
-        root = self.settings.root
-        return root if "://" in root else str(Path(root).absolute())
-
-    @property
     def entrypoint(self) -> str:
         """The command line that the cluster runs."""
         return shlex.join(["python", "-m", f"jobs.{self.kind}", "--run-id", self.run_id, *self.words])
@@ -53,7 +47,7 @@ class Request:
             SUBMISSION: self.submission_id,
             ATTEMPT: str(attempt),
             RUN_ID: self.run_id,
-            ROOT: self.root,
+            ROOT: root_of(self.settings),
         }
 
     def runtime_env(self, package: Path | None) -> dict[str, Any]:
@@ -71,6 +65,11 @@ class Request:
             one = Resources(cpus=workers.cpus_per_worker, gpus=float(workers.use_gpu))
             return [one] * workers.n_workers
         return [Resources(cpus=max(workers.decode_cpus, workers.cpus_per_worker), gpus=float(workers.use_gpu))]
+
+
+def root_of(settings: Settings) -> str:
+    """The storage root, as the cluster is told of it."""
+    return settings.root if "://" in settings.root else str(Path(settings.root).absolute())
 
 
 def setting_words(loaded: Loaded, root: str, skip: Sequence[str] = ()) -> list[str]:

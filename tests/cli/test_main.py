@@ -35,7 +35,7 @@ def test_version_and_help_go_to_stdout(capsys):
     ("words", "expected", "said"),
     [
         (("nonsense",), 2, "No such command 'nonsense'"),
-        (("retag", "--only", "some"), 2, "--only 'some' is not known"),
+        (("retag", "--only", "some"), 2, "'some' is not one of 'new', 'changed'"),
         (("catalog", "stats"), 1, "there are no catalog in"),
         (("catalog", "scan", "nowhere"), 1, "is no folder"),
         (("retag",), 1, "no model 'production'"),
@@ -51,7 +51,7 @@ def test_version_and_help_go_to_stdout(capsys):
         (("train", "--recipe", "genre5", "--from-tune", "t"), 2, "both name settings"),
         (("train", "--resume", "a"), 1, "no training run a"),
         (("evaluate", "x"), 1, "no model 'x'"),
-        (("evaluate", "x", "--split", "train"), 2, "there are test and validation"),
+        (("evaluate", "x", "--split", "train"), 2, "'train' is not one of 'test', 'validation'"),
         (("report", "x"), 1, "no model 'x'"),
         (("models", "promote", "x", "--require", "much"), 2, "cannot read requirement 'much'"),
         (("models", "rollback"), 1, "no model was in production before"),
