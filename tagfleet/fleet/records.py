@@ -26,6 +26,7 @@ from tagfleet.errors import (
     TagfleetError,
     TooManyFailures,
 )
+from tagfleet.fleet.metrics import show_run
 from tagfleet.fleet.runs import Advance, Watch, check_run_id
 from tagfleet.store.objects import Storage
 
@@ -75,6 +76,7 @@ class Recorded:
 
     root: Storage
     run_id: str
+    kind: str
     shown: Watch
     result: Any = None
     told_at: float = field(default=float("-inf"))
@@ -89,6 +91,7 @@ class Recorded:
                 nonlocal last
                 last = (done, failed)
                 show(done, failed)
+                show_run(self.kind, what, done, total, failed)
                 if time.monotonic() - self.told_at > PROGRESS_S:
                     self._tell(what, total, last)
 
@@ -116,7 +119,7 @@ def recorded(root: Storage, run_id: str, kind: str, shown: Watch) -> Iterator[Re
     started: dict[str, Any] = {"run_id": run_id, "kind": kind, "first_started_at": began, "started_at": began}
     record = RunRecord.model_validate(started | first)
     _write(root, record)
-    run = Recorded(root=root, run_id=run_id, shown=shown)
+    run = Recorded(root=root, run_id=run_id, kind=kind, shown=shown)
     try:
         yield run
     except BaseException as error:

@@ -21,6 +21,7 @@ from tagfleet.audio.config import AudioConfig, DecodeLimits
 from tagfleet.audio.decode import decode_clips
 from tagfleet.audio.logmel import LogMel
 from tagfleet.errors import FetchError, TrackError
+from tagfleet.fleet.metrics import count_prediction
 from tagfleet.fleet.taggers import load_tagger
 from tagfleet.model.tagger import TrackPrediction
 from tagfleet.schemas import LOG_MELS, PARTS, PREDICTIONS
@@ -85,6 +86,7 @@ class Predicting:
         for n, track in enumerate(log_mels.drop_columns(["log_mel"]).to_pylist()):
             log_mel = values[offsets[n] : offsets[n + 1]].reshape(shape).copy()  # torch wants to own what it reads
             rows.append({**self.run, **self._lineage(track), **self._prediction(track, log_mel)})
+            count_prediction(rows[-1])
         return pa.Table.from_pylist(rows, schema=PREDICTIONS)
 
     def _lineage(self, track: Mapping[str, Any]) -> dict[str, Any]:

@@ -158,7 +158,7 @@ class Storage:
             with s3_errors(uri):
                 s3_client(self.config).delete_object(Bucket=bucket, Key=name)
         else:
-            with suppress(FileNotFoundError):
+            with suppress(FileNotFoundError, NotADirectoryError):
                 Path(uri).unlink()
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:

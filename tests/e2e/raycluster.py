@@ -39,13 +39,15 @@ class TwoNodes:
         self.token.write_text(secrets.token_urlsafe(32))
         self.token.chmod(0o600)
         self.folder = folder
-        self.gcs, dashboard, *self._agents = free_ports(12)
+        self.gcs, dashboard, *self._agents = free_ports(16)
         self.address = f"http://127.0.0.1:{dashboard}"
         auth = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(self.token)}
         path = f"{BIN}{os.pathsep}{environ.get('PATH', os.defpath)}"
         self.environ = {**environ, **auth, "PATH": path, "RAY_USAGE_STATS_ENABLED": "0"}
         self.environ.pop("RAY_ADDRESS", None)
         self._dashboard = dashboard
+        self.metrics = [self._agents.pop(), self._agents.pop()]
+        """Ports on which the head and the worker show their metrics."""
         self._mark = secrets.token_hex(8)
         self._running: dict[str, subprocess.Popen[bytes]] = {}
 
@@ -86,6 +88,7 @@ class TwoNodes:
             "--num-cpus=1",
             "--object-store-memory=150000000",
             f"--dashboard-agent-listen-port={self._agents.pop()}",
+            f"--metrics-export-port={self.metrics[name == 'worker']}",
         ]
         environ = {**self.environ, "NODE_OF_TEST": f"{self._mark}-{name}"}
         with (self.folder / f"{name}.log").open("wb") as log:

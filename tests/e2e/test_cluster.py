@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tagfleet.fleet.runs import read_metrics
 from tagfleet.store.models import ModelStore
 from tagfleet.store.objects import Storage
 from tagfleet.store.predictions import Predictions
@@ -134,7 +135,7 @@ def test_train_on_both_nodes_then_look_at_what_the_cluster_keeps(laptop, labelle
 def test_a_node_dies_the_job_is_stopped_and_the_same_id_goes_on(laptop, labelled):
     words = ["submit", "train", *TINY, *TWO_WORKERS, "-s", "train.epochs=60", "--submission-id", "long"]
     laptop.json(*words)
-    laptop.until(lambda: (laptop.json("jobs", "status", "long").get("epoch") or {}).get("epoch", 0) >= 2)
+    laptop.until(lambda: len(read_metrics(labelled, "long")) >= 2)
     laptop.cluster.kill_worker()
     waiting = laptop.start("jobs", "status", "long", "--wait")
     code, out, _ = laptop.run("jobs", "stop", "long")
@@ -147,7 +148,7 @@ def test_a_node_dies_the_job_is_stopped_and_the_same_id_goes_on(laptop, labelled
 
     laptop.cluster.start_worker()
     sent = laptop.start(*words, "--wait")
-    laptop.until(lambda: laptop.json("jobs", "status", "long")["epoch"]["epoch"] > before)
+    laptop.until(lambda: len(read_metrics(labelled, "long")) > before)
     status = laptop.json("jobs", "status", "long")
     assert (status["attempt"], status["record"]["n_starts"], status["run_id"]) == (2, 2, "long")
     sent.send_signal(2)  # Ctrl-C: only the view ends
@@ -173,6 +174,17 @@ def test_retag_and_code_that_is_sent(laptop):
     assert len(Predictions(root).query("status = 'tagged'").to_pylist()) == N_GOOD
     progress = laptop.json("jobs", "status", "night")["progress"]
     assert (progress["what"], progress["done"], progress["total"]) == ("Tagging", N_TRACKS, N_TRACKS)
+    shown = ""
+
+    def counted():
+        nonlocal shown
+        for port in laptop.cluster.metrics:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=30) as answer:
+                shown += answer.read().decode()
+        return "ray_tagfleet_tracks_total" in shown and "ray_tagfleet_run_done" in shown
+
+    laptop.until(counted, 60)
+    assert 'outcome="failed"' in shown and 'step="Tagging"' in shown and 'reason="decode/' in shown
 
 
 def test_who_may_not_or_cannot_is_told_why(laptop):
