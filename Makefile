@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: demo test lint bench lock clean
+.PHONY: demo test lint bench lock image clean
 
 demo: $(STAMP)  ## a catalogue, a model and a tagged snapshot under ./demo
 	$(BIN)/tagfleet demo --out demo $(DEMO_ARGS)
@@ -22,6 +22,21 @@ bench: $(STAMP)
 lock: $(STAMP)  ## re-pin every dependency, with hashes and without registry addresses
 	$(BIN)/uv pip compile --universal --python-version 3.11 --all-extras --generate-hashes --no-emit-index-url \
 	  --no-annotate --custom-compile-command "make lock" --upgrade -q -o cluster/constraints.txt pyproject.toml
+
+# The image's tag tells what must agree with the cluster's manifests: tagfleet, Ray, and what it runs on (cpu or cuda).
+# BUILDAH_FORMAT: podman's own format has no place for a health check.
+ENGINE ?= $(or $(shell command -v docker),$(shell command -v podman),docker)
+VARIANT ?= cpu
+VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+REVISION = $(shell git describe --always --abbrev=40 --dirty 2>/dev/null || echo unknown)
+IMAGE = tagfleet:$(VERSION)-ray$(shell sed -n 's/^ray==\([0-9.]*\).*/\1/p' cluster/constraints.txt)-$(VARIANT)
+
+image:  ## VARIANT=cpu|cuda, ENGINE=docker|podman, PYTHON_IMAGE=python:3.11.15-slim-bookworm@sha256:... pins the base
+	@$(ENGINE) info >/dev/null 2>&1 || { \
+	  echo "$(ENGINE) does not answer: start it, or name an engine that runs (make image ENGINE=podman)" >&2; exit 1; }
+	BUILDAH_FORMAT=docker $(ENGINE) build --file cluster/Dockerfile --tag $(IMAGE) --build-arg VARIANT=$(VARIANT) \
+	  --build-arg VERSION=$(VERSION) --build-arg REVISION=$(REVISION) \
+	  $(if $(PYTHON_IMAGE),--build-arg PYTHON_IMAGE=$(PYTHON_IMAGE)) .
 
 $(STAMP): pyproject.toml cluster/constraints.txt
 	@echo "Installing the pinned dependencies into .venv (torch is large: several minutes the first time) ..." >&2

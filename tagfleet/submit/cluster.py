@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import socket
+import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +15,9 @@ from urllib.parse import urlsplit
 from tagfleet.errors import ClusterError, JobError, JobStopped
 
 CONNECT_S = 10
+AGENT_S = 30
+"""A head that has just been started takes jobs some seconds after it answers."""
+NO_AGENT = "No available agent"
 ENDED = ("SUCCEEDED", "FAILED", "STOPPED")
 SUBMISSION, ATTEMPT, KIND, RUN_ID, ROOT = "submission", "attempt", "kind", "run_id", "root"
 """Keys of a job's metadata."""
@@ -91,20 +95,24 @@ class Cluster:
             if "authentication" in str(error).lower() or "token" in str(error).lower():
                 raise ClusterError(f"the Ray cluster at {self.address} refuses", hint=TOKEN_HINT) from error
             told = str(error).strip().splitlines()[-1][:500]
-            raise ClusterError(f"the Ray cluster at {self.address} answers: {told}", hint="tagfleet doctor") from error
+            raise ClusterError(f"the Ray cluster at {self.address} answers: {told}", hint=_hint(told)) from error
 
     def submit(self, *, ray_id: str, entrypoint: str, metadata: dict[str, str], runtime_env: dict[str, Any]) -> bool:
         """Start a job; False when there is one of this id already."""
-        with self._talk():
-            try:
-                self._client.submit_job(
-                    entrypoint=entrypoint, submission_id=ray_id, metadata=metadata, runtime_env=runtime_env
-                )
-            except RuntimeError as error:
-                if "already exists" in str(error):
-                    return False
-                raise
-        return True
+        deadline = time.monotonic() + AGENT_S
+        while True:
+            with self._talk():
+                try:
+                    self._client.submit_job(
+                        entrypoint=entrypoint, submission_id=ray_id, metadata=metadata, runtime_env=runtime_env
+                    )
+                    return True
+                except RuntimeError as error:
+                    if "already exists" in str(error):
+                        return False
+                    if NO_AGENT not in str(error) or time.monotonic() > deadline:
+                        raise
+            time.sleep(1)
 
     def jobs(self) -> list[Job]:
         """All jobs that were submitted and that the cluster remembers, oldest first."""
@@ -152,6 +160,17 @@ class Cluster:
 def own(jobs: Sequence[Job]) -> list[Job]:
     """Those that tagfleet submitted, only the last attempt of each."""
     return list({job.submission_id: job for job in jobs if job.kind}.values())
+
+
+def _hint(told: str) -> str:
+    if NO_AGENT in told:
+        return (
+            "the head's agent is not up: another Ray of that machine may have its port; ray start"
+            " --dashboard-agent-listen-port=…"
+        )
+    if "404" in told:
+        return "something else answers there: the Jobs API is on the dashboard's port, usually 8265"
+    return "tagfleet doctor"
 
 
 def _reach(address: str) -> None:

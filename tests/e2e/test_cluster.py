@@ -45,7 +45,8 @@ class Laptop:
 
     def start(self, *words, environ=None):
         return subprocess.Popen(
-            [str(BIN / "tagfleet"), "--root", self.root, *words],
+            # Whoever started the tests may have told them to ignore Ctrl-C.
+            ["env", "--default-signal=INT", str(BIN / "tagfleet"), "--root", self.root, *words],
             cwd=self.folder,
             env=environ or self.environ,
             stdout=subprocess.PIPE,
