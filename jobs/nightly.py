@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from tagfleet.errors import TagfleetError
 from tagfleet.job import end_with, say, stoppable
 from tagfleet.settings import load_settings
-from tagfleet.submit.nightly import ApiServer, run_night, tonight
+from tagfleet.submit.nightly import ApiServer, forget_old, run_night, tonight
 
 
 def main(words: list[str]) -> int:
@@ -22,8 +22,11 @@ def main(words: list[str]) -> int:
     given = parser.parse_args(words)
     try:
         with stoppable():
-            run_id = given.run_id or tonight(datetime.now(UTC), load_settings().settings.tz)
-            run_night(ApiServer(given.namespace), given.template, run_id, say=say, timeout_s=given.timeout)
+            now, zone = datetime.now(UTC), load_settings().settings.tz
+            run_id = given.run_id or tonight(now, zone)
+            api = ApiServer(given.namespace)
+            run_night(api, given.template, run_id, say=say, timeout_s=given.timeout)
+            forget_old(api, now, zone)
     except KeyboardInterrupt:
         say("Only the watching ends: the RayJob runs on, and the next start finds it.")
         return 6

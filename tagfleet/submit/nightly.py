@@ -10,8 +10,8 @@ import copy
 import shlex
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from datetime import datetime
+from contextlib import contextmanager, suppress
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Protocol, cast
 from zoneinfo import ZoneInfo
@@ -23,6 +23,8 @@ MAX_NAME = 47
 """KubeRay derives longer names from it, which must fit into labels."""
 NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 POLL_S = 10.0
+KEPT_DAYS = 14
+"""So long one can look at a night with kubectl; its run folder stays."""
 ENDED = ("Complete", "Failed", "ValidationFailed")
 """Of `status.jobDeploymentStatus`."""
 
@@ -104,6 +106,14 @@ def tonight(now: datetime, zone: str) -> str:
     'nightly-20261126'
     """
     return f"nightly-{now.astimezone(ZoneInfo(zone)):%Y%m%d}"
+
+
+def forget_old(jobs: RayJobs, now: datetime, zone: str) -> None:
+    """Remove the RayJobs of the second and third week before: KubeRay removes their clusters, and them never."""
+    for days in range(KEPT_DAYS, 2 * KEPT_DAYS):
+        name = f"tagfleet-{tonight(now - timedelta(days=days), zone)}"
+        with suppress(NotFoundError):
+            jobs.delete(name)
 
 
 def job_of(template: Mapping[str, Any], run_id: str) -> dict[str, Any]:

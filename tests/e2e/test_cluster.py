@@ -106,8 +106,6 @@ def test_train_on_both_nodes_then_look_at_what_the_cluster_keeps(laptop, labelle
     # Both nodes were needed: one CPU each, and no job may ask for more than there is.
     error = laptop.json("submit", "train", *TINY, "--workers", "4", "--submission-id", "large", expected=1)["error"]
     assert "train needs 4 CPUs (there: 2) at once" in error["message"]
-    error = laptop.json("submit", "train", *TINY, "-s", "workers.cpus_per_worker=2", expected=1)["error"]
-    assert "one process of train needs 2 CPUs (there: 1), more than any machine has" in error["message"]
 
     status = laptop.json("jobs", "status", "first")
     assert status["record"]["status"] == "finished" and status["epoch"]["epoch"] == status["epochs"] == 2
@@ -119,8 +117,6 @@ def test_train_on_both_nodes_then_look_at_what_the_cluster_keeps(laptop, labelle
     # A job's failure is the command's: message, hint and code are the job's own.
     error = laptop.json("submit", "evaluate", "smoke", "--min-accuracy", "1", "--wait", expected=3)["error"]
     assert error["code"] == "gate-refused" and "accuracy on genre" in error["message"] and "report" in error["hint"]
-    error = laptop.json("submit", "evaluate", "nobody", "--wait", expected=1)["error"]
-    assert "no model 'nobody'" in error["message"] and "smoke:1" in error["message"]
     error = laptop.json("submit", "retag", "--model", "smoke", "--submission-id", "lost", "--wait", expected=4)["error"]
     assert "60 of 60 tracks failed" in error["message"]
     assert laptop.json("jobs", "status", "lost")["record"]["status"] == "refused"
@@ -172,7 +168,7 @@ def test_retag_and_code_that_is_sent(laptop):
     models.promote(models.publish("tagger", tagger.to_files(), tagger.model_id), by="test")
     found = laptop.json("submit", "retag", "--submission-id", "night", "--upload", "--wait")
     assert (found["result"]["n_tagged"], found["result"]["n_failed"]) == (N_GOOD, N_TRACKS - N_GOOD)
-    assert len(Predictions(root).query("status = 'tagged'").to_pylist()) == N_GOOD
+    assert len(Predictions(root).query("status = 'tagged'", columns=["track_id"]).to_pylist()) == N_GOOD
     progress = laptop.json("jobs", "status", "night")["progress"]
     assert (progress["what"], progress["done"], progress["total"]) == ("Tagging", N_TRACKS, N_TRACKS)
     shown = ""

@@ -3,7 +3,7 @@
 import json
 import threading
 from contextlib import contextmanager
-from datetime import UTC
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from jobs import nightly as job
 from tagfleet.errors import ClusterError, ConflictError, JobError, JobStopped, NotFoundError, TimedOut
 from tagfleet.submit import nightly
-from tagfleet.submit.nightly import ApiServer, job_of, run_night, tonight
+from tagfleet.submit.nightly import ApiServer, forget_old, job_of, run_night, tonight
 
 TEMPLATE = {
     "metadata": {"name": "tagfleet-retag", "labels": {"a": "b"}, "resourceVersion": "7"},
@@ -49,7 +49,9 @@ class Kubernetes:
         self.created.append(body)
 
     def delete(self, name):
-        self.objects.pop(name, None)
+        if name not in self.objects:
+            raise NotFoundError("none")
+        del self.objects[name]
 
 
 def night(api, run_id="nightly-20261126", timeout_s=60.0):
@@ -114,6 +116,14 @@ def test_every_end_has_its_exit_code(statuses, error):
 def test_a_night_does_not_wait_for_ever():
     with pytest.raises(TimedOut):
         night(Kubernetes({"jobDeploymentStatus": "Running"}), timeout_s=0.01)
+
+
+def test_nights_of_two_weeks_ago_are_removed_and_younger_ones_kept():
+    api = Kubernetes()
+    for day in range(1, 27):
+        api.objects[f"tagfleet-nightly-202611{day:02d}"] = {}
+    forget_old(api, datetime(2026, 11, 25, 18, tzinfo=UTC), "Asia/Tokyo")
+    assert sorted(api.objects) == [f"tagfleet-nightly-202611{day}" for day in range(13, 27)] + ["tagfleet-retag"]
 
 
 def test_a_template_that_would_run_by_itself_is_refused():

@@ -1,4 +1,4 @@
-"""Faults on the way that a healthy cluster does not have: the connection breaks, the cluster forgets, two submit at once."""
+"""Faults that a healthy cluster does not have: the connection breaks, the cluster forgets, two submit at once."""
 
 from dataclasses import replace
 from datetime import UTC, datetime
