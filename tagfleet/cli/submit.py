@@ -60,7 +60,11 @@ class Sending:
     as_json: Json = False
 
 
-def _like(kind: str, local: Callable[..., None], send: Callable[[Session, dict[str, Any]], tuple[Session, list[str]]]):  # type: ignore[no-untyped-def]
+Send = Callable[[Session, dict[str, Any]], tuple[Session, list[str]]]
+"""From the options of a command: the session with its settings, and the words that no setting says."""
+
+
+def _like(kind: str, local: Callable[..., None], send: Send) -> None:
     """The local command's options and those of sending, as one command."""
     hints = {**get_type_hints(local, include_extras=True), **get_type_hints(Sending, include_extras=True)}
     sending = inspect.signature(Sending).parameters
@@ -134,7 +138,7 @@ def _submit(
     session: Session,
     kind: str,
     options: dict[str, Any],
-    send: Callable[[Session, dict[str, Any]], tuple[Session, list[str]]],
+    send: Send,
     sending: Sending,
 ) -> None:
     from tagfleet.submit.cluster import Cluster

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from tagfleet.errors import TagfleetError
-from tagfleet.fleet.records import RunRecord, read_progress, read_record
+from tagfleet.fleet.records import read_progress, read_record
 from tagfleet.fleet.runs import read_metrics, read_recipe, run_exists
 from tagfleet.store.config import StorageConfig
 from tagfleet.store.objects import Storage
@@ -55,7 +55,7 @@ def in_a_line(found: dict[str, Any]) -> str:
     return ""
 
 
-def seconds_of(job: Job, record: RunRecord | None = None) -> float | None:
+def seconds_of(job: Job) -> float | None:
     """How long it has run."""
     if job.started_at is None:
         return None
