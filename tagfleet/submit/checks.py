@@ -9,6 +9,7 @@ import secrets
 import shlex
 import tempfile
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -104,9 +105,10 @@ def _run(cluster: Cluster, entrypoint: str, runtime_env: dict[str, Any]) -> list
         if job.status != "SUCCEEDED":
             raise ClusterError(f"the cluster cannot run a small job: {_reason(logs, job)}", hint=_hint(logs))
     finally:
-        if cluster.stop(ray_id):
-            _ended(cluster, ray_id)
-        cluster.forget(ray_id)
+        with suppress(ClusterError):  # what stays is not listed as ours
+            if cluster.stop(ray_id):
+                _ended(cluster, ray_id)
+            cluster.forget(ray_id)
     found = [json.loads(line) for line in logs.splitlines() if line.startswith("{") and line.rstrip().endswith("}")]
     if not found:
         raise ClusterError("a small job on the cluster said nothing", hint="look at the head's logs")
