@@ -42,7 +42,9 @@ $(STAMP): pyproject.toml cluster/constraints.txt
 	@echo "Installing the pinned dependencies into .venv (torch is large: several minutes the first time) ..." >&2
 	$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14) and "tagfleet needs Python 3.11 to 3.13: make PYTHON=python3.12 ...")'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r cluster/constraints.txt
+	sed -n '/^uv==/,/[^\\]$$/p' cluster/constraints.txt > .venv/uv.txt  # the lock's own entry, with its hashes
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r .venv/uv.txt
+	$(BIN)/uv pip install --quiet --python .venv --require-hashes --no-deps -r cluster/constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	touch $@
 
