@@ -6,6 +6,7 @@ set -euo pipefail
 for process in /proc/[0-9]*/comm; do
   read -r name 2>/dev/null <"$process" || continue # it has ended since
   if [ "$name" = raylet ]; then
-    exec wget --quiet --tries=1 --timeout=5 --output-document=- http://127.0.0.1:52365/api/healthz
+    wget --quiet --tries=1 --timeout=5 --output-document=- http://127.0.0.1:52365/api/healthz || exit 1
+    break
   fi
 done

@@ -5,6 +5,7 @@
 # packages  a venv of what tagfleet needs to run, every file checked against a hash of constraints.txt
 # code      tagfleet and its jobs, beside that venv; needs no network
 set -euo pipefail
+umask 022 # what is made here is read by another user
 
 PREFIX=${PREFIX:-/opt/tagfleet}
 VARIANT=${VARIANT:-cpu}
@@ -71,6 +72,8 @@ packages() {
   cp "$SOURCE/pyproject.toml" "$SOURCE/README.md" "$PREFIX/"
   (cd "$PREFIX" && PYTHONPATH=$tools "$PYTHON" -S -c 'import hatchling.build as b; b.build_editable("'"$tools"'")')
   "$uv" pip install --quiet --python "$PREFIX/.venv" --no-deps "$tools"/tagfleet-*.whl
+  # uv's cache keeps the modes of whoever filled it, and Ray does not start where it cannot read a package it imports.
+  chmod -R go=rX "$PREFIX/.venv"
   if [ "$VARIANT" = cpu ]; then
     for files in "${NOT_ON_CPU_FILES[@]}"; do
       # shellcheck disable=SC2086 # the pattern is to be expanded
@@ -84,7 +87,7 @@ code() {
   for part in tagfleet jobs cluster; do
     rm -rf "${PREFIX:?}/$part"
     cp -R "$SOURCE/$part" "$PREFIX/$part"
-    # Whatever the umask of the checkout was, the image's user reads it and writes nothing.
+    # Whatever the modes of the checkout were, the image's user reads it and writes nothing.
     chmod -R u=rwX,go=rX "$PREFIX/$part"
   done
   find "$PREFIX/tagfleet" "$PREFIX/jobs" -name __pycache__ -prune -exec rm -rf {} +

@@ -100,14 +100,14 @@ def test_the_root_file_system_may_be_read_only(prefix, tmp_path):
     assert run.returncode == 0, run.stderr
 
 
-def test_who_runs_it_can_read_it_whatever_the_umask_was(prefix):
-    """Installed under umask 077, as on a careful person's machine."""
-    unreadable = [
-        path
-        for path in (prefix / "tagfleet", prefix / "jobs", prefix / "cluster", *(prefix / "jobs").rglob("*"))
-        if path.stat().st_mode & 0o055 not in (0o044, 0o055)
-    ]
-    assert not unreadable
+def test_another_user_reads_all_of_it_and_changes_nothing(prefix):
+    """Installed under umask 077, as on a careful person's machine: one unreadable package, and no Ray starts."""
+    for path in (prefix / part for part in (".venv", "tagfleet", "jobs", "cluster")):
+        there = [each for each in (path, *path.rglob("*")) if not each.is_symlink()]
+        assert there
+        assert not [each for each in there if each.stat().st_mode & 0o044 != 0o044]
+        assert not [each for each in there if each.is_dir() and each.stat().st_mode & 0o011 != 0o011]
+        assert not [each for each in there if each.stat().st_mode & 0o022]
 
 
 @pytest.fixture
@@ -160,3 +160,14 @@ def test_what_was_not_understood_is_said(steps, variant, complaint, tmp_path):
     assert run.returncode == 1
     assert complaint in run.stderr
     assert not (tmp_path / "p").exists()
+
+
+@pytest.mark.parametrize(("name", "code"), [("sleep", 0), ("raylet", 1)])
+def test_a_container_is_well_unless_its_raylet_is_silent(name, code, tmp_path):
+    """In a container's own view of processes and ports: a job's program, then a raylet that does not answer."""
+    container = ["unshare", "--mount", "--net", "--pid", "--fork", "--mount-proc"]
+    if subprocess.run([*container, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("namespaces are not allowed here")
+    program = shutil.copy(shutil.which("sleep"), tmp_path / name)
+    run = f'"{program}" 60 & sleep 0.5; bash "{ROOT}/cluster/healthy.sh"; code=$?; kill $!; exit $code'
+    assert subprocess.run([*container, "bash", "-c", run], check=False).returncode == code
