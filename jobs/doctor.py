@@ -8,6 +8,7 @@ import sys
 from tagfleet.config import assignment_layer
 from tagfleet.errors import TagfleetError
 from tagfleet.fleet.doctor import look_inside
+from tagfleet.job import end_with
 from tagfleet.settings import load_settings
 from tagfleet.store.objects import Storage
 
@@ -21,8 +22,7 @@ def main(words: list[str]) -> int:
         settings = load_settings(flags=[assignment_layer(given.set)]).settings
         found = look_inside(Storage(settings.root, settings.storage), settings.ray)
     except TagfleetError as error:
-        sys.stderr.write(f"Error: {error.message}\n" + (f"Hint: {error.hint}\n" if error.hint else ""))
-        return error.exit_code
+        return end_with(error)
     sys.stdout.write(f"\n{found.model_dump_json()}\n")
     return 0
 

@@ -24,18 +24,20 @@ def declare(parser: argparse.ArgumentParser) -> None:
 def body(start: Start) -> dict[str, Any]:
     """The evaluation's numbers and the folder of its files."""
     given, settings = start.given, start.settings
-    machines: dict[str, Any] = {"limits": settings.limits, "ray_config": settings.ray}
     found, folder = evaluate_model(
         start.root,
         given.model,
         split=given.split,
         labels_version=given.labels,
         folds=given.folds,
-        watch=start.watch,
         say=say,
-        **machines,
+        **start.machines,
     )
-    against = compare_models(start.root, given.model, given.baseline, **machines) if given.baseline else {}
+    against = {}
+    if given.baseline:
+        against = compare_models(
+            start.root, given.model, given.baseline, limits=settings.limits, ray_config=settings.ray
+        )
     check_accuracy(found.evaluation, given.min_accuracy)
     told = {axis: difference.model_dump() for axis, difference in against.items()}
     return {**found.evaluation.model_dump(mode="json"), "folder": folder, "against": told}

@@ -35,10 +35,8 @@ def body(start: Start) -> RetagReport:
         start.root,
         plan,
         audio=tagger.audio,
-        limits=settings.limits,
         config=settings.retag,
-        ray_config=settings.ray,
-        watch=start.watch,
+        **start.machines,
     )
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import Any
+from collections.abc import Mapping
 
 from tagfleet.fleet.runs import run_exists
 from tagfleet.fleet.train import TrainResult, resume, train
@@ -26,20 +26,15 @@ def declare(parser: argparse.ArgumentParser) -> None:
 
 def body(start: Start) -> TrainResult:
     """Resume the run that is there, or begin it."""
-    given, settings = start.given, start.settings
-    machines: dict[str, Any] = {
-        "limits": settings.limits,
-        "ray_config": settings.ray,
-        "watch": start.watch,
-        "report": say_epoch,
-    }
+    given = start.given
     if given.resume or run_exists(start.root, start.run_id):
-        return resume(start.root, start.run_id, **machines)
+        return resume(start.root, start.run_id, report=say_epoch, **start.machines)
     recipe = given.called or given.recipe or (f"tune {given.from_tune}" if given.from_tune else "")
-    return train(start.root, settings.training, recipe=recipe, run_id=start.run_id, **machines)
+    settings = start.settings.training
+    return train(start.root, settings, recipe=recipe, run_id=start.run_id, report=say_epoch, **start.machines)
 
 
-def say_epoch(line: dict[str, object]) -> None:
+def say_epoch(line: Mapping[str, object]) -> None:
     """One line of the log per epoch."""
     measured = ", ".join(f"{name} {value:.3f}" for name, value in line.items() if isinstance(value, float))
     say(f"Epoch {line['epoch']}: {measured}")

@@ -27,22 +27,14 @@ def declare(parser: argparse.ArgumentParser) -> None:
 
 def body(start: Start) -> TuneResult:
     """Resume the search that is there, or begin it."""
-    given, settings = start.given, start.settings
-    machines: dict[str, Any] = {
-        "limits": settings.limits,
-        "ray_config": settings.ray,
-        "watch": start.watch,
-        "told": say_trial,
-    }
+    given, training = start.given, start.settings.training
+    shared: dict[str, Any] = {"max_hours": given.max_hours, "told": say_trial, **start.machines}
     if given.resume or search_exists(start.root, start.run_id):
-        sizes: dict[str, Any] = {"n_trials": given.trials, "max_hours": given.max_hours}
-        return resume_tune(start.root, start.run_id, **sizes, **machines)
-    training = settings.training
+        return resume_tune(start.root, start.run_id, n_trials=given.trials, **shared)
     varied = dict(assignment_layer(given.vary).values)
     space = space_of(varied, training) if varied else read_space(given.space, training)
-    sizes = {"n_trials": given.trials or N_TRIALS, "max_hours": given.max_hours}
-    recipe = given.called or given.recipe or ""
-    return tune(start.root, training, space, recipe=recipe, run_id=start.run_id, **sizes, **machines)
+    n_trials, recipe = given.trials or N_TRIALS, given.called or given.recipe or ""
+    return tune(start.root, training, space, recipe=recipe, n_trials=n_trials, run_id=start.run_id, **shared)
 
 
 def say_trial(trial: Trial, board: object) -> None:

@@ -40,6 +40,15 @@ def digest_of(value: object) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+def leaves(section: Section, prefix: str = "") -> list[tuple[str, Any]]:
+    """Dotted names and values of a section and its inner sections, in the order of their declaration."""
+    found: list[tuple[str, Any]] = []
+    for name in type(section).model_fields:
+        value = getattr(section, name)
+        found.extend(leaves(value, f"{prefix}{name}.") if isinstance(value, Section) else [(prefix + name, value)])
+    return found
+
+
 @dataclass(frozen=True, kw_only=True)
 class Layer:
     """Nested values and where they come from."""

@@ -44,6 +44,11 @@ class Start:
     run_id: str
     watch: Watch
 
+    @property
+    def machines(self) -> dict[str, Any]:
+        """What every call of the library is told of the machines."""
+        return {"limits": self.settings.limits, "ray_config": self.settings.ray, "watch": self.watch}
+
 
 def run_job(
     kind: str, words: list[str], declare: Callable[[argparse.ArgumentParser], None], body: Callable[[Start], Any]

@@ -40,7 +40,7 @@ class Settings(TrainSettings):
     limits: DecodeLimits = Field(default_factory=DecodeLimits)
     retag: RetagConfig = Field(default_factory=RetagConfig)
     price_per_hour: float = Field(default=0.0, ge=0)
-    """What an hour of the machines costs, in your currency; for estimates and reports."""
+    """What an hour of the machines costs, in your currency; `submit -n` shows it."""
     ray: RayConfig = Field(default_factory=RayConfig)
 
     @property

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from tagfleet.cli.output import Json, emit_json, emit_table, say
 from tagfleet.cli.session import Session, SettingsFlag
-from tagfleet.config import Section
+from tagfleet.config import Section, leaves
 from tagfleet.errors import UsageError
 from tagfleet.settings import FILE_NAME
 
@@ -36,15 +36,6 @@ def init(path: Annotated[Path, typer.Argument(help="Where to write.")] = Path(FI
     except FileExistsError as error:
         raise UsageError(f"{path} exists already", hint="edit it, or choose another name") from error
     say(f"Wrote {path}: take away the # before what you want to change.")
-
-
-def leaves(section: Section, prefix: str = "") -> list[tuple[str, Any]]:
-    """Dotted names and values of a section and its inner sections, in the order of their declaration."""
-    found: list[tuple[str, Any]] = []
-    for name in type(section).model_fields:
-        value = getattr(section, name)
-        found.extend(leaves(value, f"{prefix}{name}.") if isinstance(value, Section) else [(prefix + name, value)])
-    return found
 
 
 def _template() -> str:

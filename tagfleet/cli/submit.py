@@ -134,21 +134,14 @@ _like("evaluate", evaluate.evaluate, _evaluate)
 _like("retag", retag.retag, _retag)
 
 
-def _submit(
-    session: Session,
-    kind: str,
-    options: dict[str, Any],
-    send: Send,
-    sending: Sending,
-) -> None:
+def _submit(session: Session, kind: str, options: dict[str, Any], send: Send, sending: Sending) -> None:
     from tagfleet.submit.cluster import Cluster
     from tagfleet.submit.profiles import find_profile
     from tagfleet.submit.request import Request, root_of, setting_words
-    from tagfleet.submit.submission import check_submission_id
 
     profile = find_profile(sending.profile, sending.address)
     session, words = send(session.with_profile(profile.layer), options)
-    submission_id = check_submission_id(sending.submission_id or options.get("run_id") or new_run_id(kind))
+    submission_id = check_run_id(sending.submission_id or options.get("run_id") or new_run_id(kind))
     recipe = options.get("recipe")
     skip = [f"recipe {recipe}"] if recipe in packaged_recipes() else []
     request = Request(

@@ -12,7 +12,7 @@ from tagfleet.cli.output import DryRun, Json, emit_facts, emit_json, say
 from tagfleet.cli.session import Session, SettingsFlag
 from tagfleet.config import Layer
 from tagfleet.errors import UsageError
-from tagfleet.fleet.runs import new_run_id
+from tagfleet.fleet.runs import new_run_id, refuse_taken
 
 if TYPE_CHECKING:
     from tagfleet.fleet.train import TrainPlan, TrainResult
@@ -160,6 +160,7 @@ def run_training(session: Session, run_id: str, recipe: str = "") -> TrainResult
     """Train with the settings of `session`, showing progress."""
     from tagfleet.fleet.train import train
 
+    refuse_taken(session.root, run_id)
     chosen = session.settings
     _tell_network(session, recipe)
     say(f"Run {run_id}: features first, then up to {chosen.train.epochs} epochs …")

@@ -12,7 +12,7 @@ from tagfleet.cli.session import Session, SettingsFlag
 from tagfleet.cli.train import chosen
 from tagfleet.errors import UsageError
 from tagfleet.fleet.config import N_TRIALS
-from tagfleet.fleet.runs import new_run_id
+from tagfleet.fleet.runs import new_run_id, refuse_taken
 
 if TYPE_CHECKING:
     from tagfleet.fleet.tune import TunePlan, TuneResult
@@ -126,6 +126,7 @@ def _searched(
                 told=told,
             )
         return result
+    refuse_taken(session.root, run_id)
     training = session.settings.training
     n_trials = trials or N_TRIALS
     say(f"Search {run_id}: features first, then {n_trials} trials of up to {training.train.epochs} epochs …")

@@ -18,7 +18,6 @@ from pydantic import BaseModel
 from tagfleet import __version__
 from tagfleet.config import Section
 from tagfleet.errors import (
-    ConflictError,
     GateRefused,
     JobStopped,
     NotFoundError,
@@ -123,10 +122,8 @@ def recorded(root: Storage, run_id: str, kind: str, shown: Watch) -> Iterator[Re
     try:
         yield run
     except BaseException as error:
-        # Refused because another run has the id: its record stays.
-        kept = before if before and isinstance(error, ConflictError) else record.model_copy(update=_ending(error))
         with suppress(StorageError):
-            _write(root, kept)
+            _write(root, record.model_copy(update=_ending(error)))
         raise
     result = run.result.model_dump(mode="json") if isinstance(run.result, BaseModel) else run.result
     finished = {"status": "finished", "exit_code": 0, "ended_at": _now(), "result": result}

@@ -71,6 +71,14 @@ def search_exists(root: Storage, run_id: str) -> bool:
     return root.exists(f"runs/{run_id}/tune.json")
 
 
+def refuse_taken(root: Storage, run_id: str) -> None:
+    """Raise ConflictError when a training or a search has this id: before a new one writes into its folder."""
+    if run_exists(root, run_id) or search_exists(root, run_id):
+        raise ConflictError(
+            f"there is a run {run_id} already", hint=f"continue it with --resume {run_id}, or take another id"
+        )
+
+
 def read_recipe(root: Storage, run_id: str) -> Recipe:
     """The recipe that a run was started with.
 

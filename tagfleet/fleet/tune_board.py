@@ -21,7 +21,7 @@ from pydantic import ValidationError
 from tagfleet.config import Section, digest_of
 from tagfleet.errors import ConflictError, DigestMismatch, NotFoundError
 from tagfleet.fleet.config import Recipe, TrainSettings
-from tagfleet.fleet.runs import write_json
+from tagfleet.fleet.runs import run_exists, write_json
 from tagfleet.fleet.tune_space import Space, Value, with_values
 from tagfleet.store.objects import Storage
 
@@ -198,8 +198,7 @@ def _csv(rows: Iterable[dict[str, Any]]) -> str:
 
 def open_search(root: Storage, run_id: str, search: Search) -> Leaderboard:
     """Claim a new run id. Raises ConflictError when a search or a training run has it."""
-    taken = root.exists(f"runs/{run_id}/recipe.json")
-    if taken or not root.create(f"runs/{run_id}/tune.json", _described(search)):
+    if run_exists(root, run_id) or not root.create(f"runs/{run_id}/tune.json", _described(search)):
         raise ConflictError(
             f"there is a run {run_id} already", hint=f"continue it with --resume {run_id}, or take another id"
         )

@@ -185,7 +185,7 @@ def _reach(address: str) -> None:
 
 def _unreachable(address: str, error: Exception) -> ClusterError:
     cause: BaseException | None = error
-    while cause is not None and not isinstance(cause, OSError | socket.gaierror):
+    while cause is not None and getattr(cause, "strerror", None) is None:
         cause = cause.__cause__ or cause.__context__
     told = getattr(cause, "strerror", None) or str(error).strip() or type(error).__name__
     port = urlsplit(address).port or 8265

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tagfleet import __version__
-from tagfleet.config import Section
-from tagfleet.errors import UsageError
+from tagfleet.config import leaves
 from tagfleet.fleet.resources import Resources, retag_demand
 from tagfleet.settings import Loaded, Settings
 from tagfleet.submit.cluster import ATTEMPT, KIND, ROOT, RUN_ID, SUBMISSION
@@ -77,7 +76,7 @@ def setting_words(loaded: Loaded, root: str, skip: Sequence[str] = ()) -> list[s
 
     skip: names of layers that travel otherwise (a packaged recipe goes by its name).
     """
-    values = dict(_leaves(loaded.settings, ""))
+    values = dict(leaves(loaded.settings))
     words = ["-s", f"root={json.dumps(root, ensure_ascii=False)}", "-s", 'ray.address="auto"']
     for name in ("ray.max_cpus", "ray.max_gpus"):
         if name in loaded.sources:
@@ -86,15 +85,5 @@ def setting_words(loaded: Loaded, root: str, skip: Sequence[str] = ()) -> list[s
         value = values.get(name)
         if name.startswith(LOCAL) or source in (*skip, DERIVED) or value is None:
             continue
-        if isinstance(value, Mapping):
-            raise UsageError(f"the setting {name} cannot be sent", hint="put it into the cluster's tagfleet.toml")
         words += ["-s", f"{name}={json.dumps(value, ensure_ascii=False)}"]
     return words
-
-
-def _leaves(section: Section, prefix: str) -> list[tuple[str, Any]]:
-    found: list[tuple[str, Any]] = []
-    for name, value in section.model_dump(mode="json").items():
-        inner = getattr(section, name)
-        found.extend(_leaves(inner, f"{prefix}{name}.") if isinstance(inner, Section) else [(prefix + name, value)])
-    return found

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import tempfile
 import time
 from collections.abc import Callable
@@ -28,7 +27,6 @@ from tagfleet.submit.request import Request
 LOST_S = 120
 """So long a cluster may be silent before a job counts as lost."""
 RETRY_S = 2.0
-SUBMISSION_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 _ERRORS: tuple[type[TagfleetError], ...] = (UsageError, GateRefused, TooManyFailures, JobError, JobStopped, TimedOut)
 
 
@@ -39,13 +37,6 @@ class Submitted:
     job: Job
     new: bool
     """False: it was there already, and nothing was sent."""
-
-
-def check_submission_id(submission_id: str) -> str:
-    """The id, when it is a name; UsageError otherwise."""
-    if not SUBMISSION_ID.fullmatch(submission_id):
-        raise UsageError(f"a job cannot be called {submission_id!r}", hint="letters, digits, . _ and -; at most 80")
-    return submission_id
 
 
 def there_already(cluster: Cluster, request: Request) -> Job | None:
@@ -136,8 +127,6 @@ def follow(
                     hint=f"when it is there again, submit with --submission-id {job.submission_id}: the run goes on",
                 ) from error
         time.sleep(RETRY_S if silent_since else 0.2)
-        if deadline is not None and time.monotonic() > deadline:
-            deadline = time.monotonic()
 
 
 def _latest(cluster: Cluster, job: Job) -> Job:

@@ -115,10 +115,13 @@ def test_no_track_vanishes_and_the_counts_add_up(root, ray_local):
     assert by_name["silent.wav"]["status"] == "tagged"
 
 
+FENCED = {"decode_workers": 1, "decode_memory_mb": 200, "network_memory_mb": 200}
+
+
 def test_the_same_row_bit_for_bit_whatever_the_sharding(root, ray_local):
     run(root, "one", network_workers=1, tracks_per_block=16, rows_per_file=512)
     first = rows(root)
-    run(root, "two", only="all", shuffle=True, network_workers=2, tracks_per_block=1, rows_per_file=3)
+    run(root, "two", only="all", shuffle=True, network_workers=2, tracks_per_block=1, rows_per_file=3, **FENCED)
     assert rows(root) == first
     assert len(Predictions(root).table.files(Predictions(root).table.version())) >= N_TRACKS // 3
 

@@ -3,11 +3,13 @@ from contextlib import nullcontext
 
 import pytest
 
+from tagfleet.cli.main import exit_code
 from tagfleet.errors import ConflictError, GateRefused, JobError, StorageError, TooManyFailures, UsageError
 from tagfleet.fleet.records import read_progress, read_record, recorded
 from tagfleet.fleet.runs import unwatched
 from tagfleet.job import run_job, stoppable
 from tagfleet.store.objects import Storage
+from tests.fleet.synthetic import store_catalog
 
 
 @pytest.fixture
@@ -39,9 +41,20 @@ def test_a_run_says_how_it_ended(root):
     assert record.n_starts == 6 and record.first_started_at < record.started_at
 
 
-def test_who_was_refused_because_the_run_is_anothers_leaves_its_record(root):
-    first = ended(root)
-    assert ended(root, ConflictError("taken")) == first
+def test_a_run_that_another_one_overtook_says_so(root):
+    ended(root, KeyboardInterrupt())
+    record = ended(root, ConflictError("predictions are at version 3"))
+    assert (record.status, record.exit_code, record.error["code"], record.n_starts) == ("failed", 1, "conflict", 2)
+
+
+def test_a_taken_id_is_refused_before_anything_is_written(root, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for kind, name in (("train", "recipe.json"), ("tune", "tune.json")):
+        root.write(f"runs/{kind}/{name}", b"{}")
+        store_catalog(root, 12)
+        assert exit_code(["--root", root.root, kind, "--recipe", "smoke", "--run-id", kind]) == 1
+        assert f"there is a run {kind} already" in capsys.readouterr().err
+        assert read_record(root, kind) is None
 
 
 def test_a_run_without_a_name_or_a_place_does_not_start(root, tmp_path):

@@ -5,13 +5,13 @@ from datetime import UTC, datetime
 
 import pytest
 
-from tagfleet.errors import ClusterError, ConflictError, JobError, JobStopped, TimedOut, UsageError
+from tagfleet.errors import ClusterError, ConflictError, JobError, JobStopped, TimedOut
 from tagfleet.settings import Settings
 from tagfleet.submit import submission
 from tagfleet.submit.checks import check_versions
 from tagfleet.submit.cluster import Job
 from tagfleet.submit.request import Request
-from tagfleet.submit.submission import check_submission_id, follow, raise_for_end, submit
+from tagfleet.submit.submission import follow, raise_for_end, submit
 
 REQUEST = Request(kind="retag", submission_id="s", run_id="s", words=("--only", "new"), settings=Settings())
 JOB = Job(
@@ -155,9 +155,3 @@ def test_another_ray_or_python_is_refused_with_both_versions():
         check_versions({"ray": "2.9.0", "python": platform.python_version()})
     with pytest.raises(ClusterError, match=r"the cluster runs Python 3\.9\.1"):
         check_versions({"ray": ray.__version__, "python": "3.9.1"})
-
-
-@pytest.mark.parametrize("name", ["", "../x", "a b", "-x", "a" * 81, "a/b", "曲"])
-def test_a_job_has_a_name(name):
-    with pytest.raises(UsageError, match="cannot be called"):
-        check_submission_id(name)
