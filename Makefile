@@ -44,7 +44,7 @@ $(STAMP): pyproject.toml cluster/constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	sed -n '/^uv==/,/[^\\]$$/p' cluster/constraints.txt > .venv/uv.txt  # the lock's own entry, with its hashes
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r .venv/uv.txt
-	$(BIN)/uv pip install --quiet --python .venv --require-hashes --no-deps -r cluster/constraints.txt
+	$(BIN)/uv pip install --quiet --compile-bytecode --python .venv --require-hashes --no-deps -r cluster/constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	touch $@
 
