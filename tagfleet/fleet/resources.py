@@ -9,6 +9,7 @@ from pydantic import Field, field_validator
 
 from tagfleet.config import Section
 from tagfleet.errors import ConfigError
+from tagfleet.model.config import Backend
 
 WRITE_CPUS = 0.1
 """CPUs that the task which writes data files reserves."""
@@ -51,6 +52,9 @@ class RetagConfig(Section):
     """GPUs that one network actor reserves; above 0 the network runs there. A part of one, or whole ones."""
     network_memory_mb: int = Field(default=0, ge=0)
     """Memory that one network actor reserves, in MiB; 0 reserves none."""
+    backend: Backend = "torch"
+    """What computes the network; another one tags all tracks anew. `torch-bf16` and `openvino-bf16` need processors
+    that compute in bfloat16, the last two the extra `openvino`. Costs: docs/performance.md."""
     tracks_per_block: int = Field(default=16, gt=0)
     """Tracks of one decoding task."""
     rows_per_file: int = Field(default=512, gt=0)
