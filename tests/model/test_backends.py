@@ -82,20 +82,25 @@ def test_the_bits_of_a_track_do_not_depend_on_what_came_before(backend):
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_what_was_given_is_not_changed_and_what_came_back_stays(backend):
-    net, track = network(backend), clips(1)
-    track.setflags(write=False)
-    before = track.copy()
-    first = logits(net, track)
-    kept = first.copy()
-    logits(net, clips(2))
-    assert np.array_equal(track, before) and np.array_equal(first, kept)
+    blocks, track = network(backend).blocks, torch.randn(3, 1, 96, 128)
+    before = track.clone()
+    with torch.inference_mode():
+        first = blocks(track)
+        kept = first.clone()
+        blocks(track + 1)
+    assert torch.equal(track, before) and torch.equal(first, kept)
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_a_backend_stays_on_no_core(backend):
-    before = os.sched_getaffinity(0)
-    logits(network(backend), clips(1))
-    assert os.sched_getaffinity(0) == before
+@pytest.mark.parametrize(("backend", "precision"), [("openvino", "f32"), ("openvino-bf16", "bf16")])
+def test_openvino_computes_as_asked_in_one_thread_that_may_run_on_any_core(backend, precision):
+    """Pinned, the workers of a machine would all compute on its first core."""
+    net = network(backend)
+    logits(net, clips(1))
+    (request,) = net.blocks._requests.values()
+    compiled = request.get_compiled_model()
+    assert compiled.get_property("ENABLE_CPU_PINNING") is False
+    assert compiled.get_property("INFERENCE_NUM_THREADS") == 1
+    assert compiled.get_property("INFERENCE_PRECISION_HINT").to_string() == precision
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
