@@ -107,7 +107,7 @@ def openvino_int8(net: TagNet, clips: NDArray[np.float32]) -> Way:
     """Blocks quantised after training; the ranges come from `clips`.
 
     Without nncf's bias correction: the fast one moved the top labels of 1 to 2 % of tracks, the full one takes minutes
-    and moved no fewer than none.
+    and gained nothing.
     """
     net = with_backend(for_inference(net), "openvino")
     import nncf  # after openvino, whose telemetry is off by then
