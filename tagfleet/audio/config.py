@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from tagfleet.config import Section, digest_of
 
-AUDIO_CODE = "pyav-mean-soxrhq-htk-1"
+AUDIO_CODE = "pyav-mean-soxrhq-htk-f16-2"
 """Names the code between bytes and log-mel; change it whenever the numbers that come out may change."""
 
 

@@ -33,6 +33,9 @@ REASONS: Mapping[str, str] = MappingProxyType(
 )
 """Stable codes of DecodeError, each with its meaning."""
 
+TRANSIENT = frozenset({"timeout"})
+"""Reasons that may not hold the next time."""
+
 MAX_PROBED_TAG_BYTES = 4 << 20
 """An ID3v2 tag above this size (cover art) is not read by `probe`: title and artist are None then."""
 

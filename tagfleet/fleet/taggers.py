@@ -21,7 +21,7 @@ CARD_FILE = "README.md"
 
 
 def load_tagger(
-    root: Storage, model: str, *, expected_id: str | None = None, device: str = "cpu"
+    root: Storage, model: str, *, expected_id: str | None = None, device: str = "cpu", backend: str = "torch"
 ) -> tuple[ModelRef, Tagger]:
     """A published tagger by alias, name or name:version; DigestMismatch when it is not `expected_id`."""
     ref, files = ModelStore(root).load(model, only=(TAGGER_FILE, WEIGHTS_FILE))

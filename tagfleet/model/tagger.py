@@ -21,7 +21,7 @@ from tagfleet.audio.config import AudioConfig
 from tagfleet.config import Section
 from tagfleet.errors import DigestMismatch
 from tagfleet.labels.taxonomy import Taxonomy
-from tagfleet.model.calibration import Calibration
+from tagfleet.model.calibration import POOLINGS, Calibration, pool
 from tagfleet.model.config import NetworkConfig
 from tagfleet.model.network import TagNet, for_inference
 
@@ -45,6 +45,8 @@ class TrackPrediction:
     accepted: Mapping[str, tuple[LabelProbability, ...]]
     """The labels that count, the most probable first: one or, when the answer is "unknown", none on an exclusive axis,
     any number on the others."""
+    pooled_logits: NDArray[np.float32]
+    """Flat: per axis, in the taxonomy's order, the (n_poolings, n_labels) of `calibration.pool`."""
 
 
 class TrainingFacts(Section):
@@ -145,24 +147,33 @@ class Tagger:
             by_axis = self._net(torch.tensor(log_mel, device=self.device))
         return {axis: x.float().cpu().numpy() for axis, x in by_axis.items()}
 
-    def probabilities(self, log_mel: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
-        """Per axis the calibrated (n_labels,) probabilities of ONE track."""
-        logits = self.clip_logits(log_mel)
-        return {axis.axis: self.calibration.probabilities(axis, logits[axis.axis]) for axis in self.taxonomy.axes}
-
     def tag(self, log_mel: NDArray[np.float32]) -> TrackPrediction:
         """Probabilities and accepted labels of ONE track from its (n_clips, n_mels, n_frames) log-mel in dB.
 
         Bit for bit the same whatever was tagged before; the number of torch threads is the caller's.
         """
-        by_axis = self.probabilities(log_mel)
+        logits = self.clip_logits(log_mel)
+        return self.tag_again(np.concatenate([pool(logits[axis.axis]).ravel() for axis in self.taxonomy.axes]))
+
+    def tag_again(self, pooled_logits: NDArray[np.float32]) -> TrackPrediction:
+        """What `tag` said of a track, from the `pooled_logits` that it gave: for another calibration or other names.
+
+        Raises DigestMismatch when there are more or fewer than this tagger's labels need.
+        """
+        shapes = [(len(POOLINGS), len(axis.labels)) for axis in self.taxonomy.axes]
+        ends = np.cumsum([rows * columns for rows, columns in shapes])
+        if pooled_logits.shape != (ends[-1],):
+            raise DigestMismatch(
+                f"{pooled_logits.size} pooled logits are stored, this tagger's labels need {ends[-1]}",
+                hint="tag with --only all",
+            )
         probabilities, accepted = {}, {}
-        for axis in self.taxonomy.axes:
-            p = by_axis[axis.axis]
+        for axis, shape, flat in zip(self.taxonomy.axes, shapes, np.split(pooled_logits, ends[:-1]), strict=True):
+            p = self.calibration.from_pooled(axis, flat.reshape(shape))
             row = tuple(LabelProbability(label.id, float(value)) for label, value in zip(axis.labels, p, strict=True))
             probabilities[axis.axis] = row
             accepted[axis.axis] = tuple(row[i] for i in self.calibration.accepted(axis, p))
-        return TrackPrediction(probabilities=probabilities, accepted=accepted)
+        return TrackPrediction(probabilities=probabilities, accepted=accepted, pooled_logits=pooled_logits)
 
     def to_files(self) -> dict[str, bytes]:
         """The tagger as files: JSON that people can read, and weights without pickle."""

@@ -170,7 +170,12 @@ class Table:
 
     def committed(self, run_id: str) -> bool:
         """Whether a commit of this run is part of the table."""
-        return self.exists() and self._open().transaction_version(run_id) is not None
+        return self.version_of(run_id) is not None
+
+    def version_of(self, run_id: str) -> int | None:
+        """The version that a run's commit made; None without one."""
+        done = self._open().transaction_version(run_id) if self.exists() else None
+        return None if done is None else int(done)
 
     def swap(
         self,
