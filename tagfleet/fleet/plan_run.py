@@ -63,7 +63,7 @@ def plan_run(
     comparing = Comparing(root=root, lineage=tagger.lineage, axes=axes, only=ask.only, retry_failed=ask.retry_failed)
     counting = Counting(axes=axes, limit=ask.limit)
     files: list[PlanFile] = []
-    for work in _in_files(counting.counted(plan_work(comparing, tracks, rows, ask.run_id, ray_config))):
+    for work in in_files(counting.counted(plan_work(comparing, tracks, rows, ask.run_id, ray_config))):
         key = f"{plan_folder(ask.run_id)}/{len(files):06d}-{secrets.token_hex(4)}.parquet"
         if store:
             root.write(key, parquet_bytes(work))
@@ -144,7 +144,7 @@ class Counting:
         return kept.sort_by("track_id")
 
 
-def _in_files(buckets: Iterator[pa.Table]) -> Iterator[pa.Table]:
+def in_files(buckets: Iterator[pa.Table]) -> Iterator[pa.Table]:
     waiting = PLAN.empty_table()
     for rows in buckets:
         waiting = pa.concat_tables([waiting, rows])

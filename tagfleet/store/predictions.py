@@ -159,13 +159,15 @@ class Predictions:
         """
         if not prepared.changes:
             return prepared.base_version
-        return self.table.swap(
+        version = self.table.swap(
             prepared.added,
             prepared.removed,
             schema=PREDICTIONS,
             base_version=prepared.base_version,
             run_id=prepared.run_id,
         )
+        self.root.delete(_staged_key(prepared.run_id))
+        return version
 
     def stage(self, prepared: Prepared) -> None:
         """Keep what was prepared under the run's id, without making it current: `publish` does that."""
@@ -193,9 +195,7 @@ class Predictions:
             raise NotFoundError(
                 f"run {run_id} has no snapshot to publish", hint="tagfleet retag --no-publish makes one"
             )
-        version = self.commit(prepared)
-        self.root.delete(_staged_key(run_id))
-        return version
+        return self.commit(prepared)
 
     def files(self, which: int | str | None = None) -> list[DataFile]:
         """The data files of a version, by default the latest, or of the snapshot that a run staged."""
