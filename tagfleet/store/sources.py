@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import stat
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,12 +25,27 @@ WHOLE_BYTES = 8 << 20
 READ_AHEAD_BYTES = 1 << 20
 
 
+@dataclass
+class ReadCounts:
+    """What reading one track has cost so far; goes on counting while the file is read."""
+
+    n_bytes: int = 0
+    """Fetched from the server, also in vain; of a local file, read."""
+    n_requests: int = 0
+    """0 for local files."""
+    n_retries: int = 0
+    """Requests after the first for the same bytes."""
+    size_bytes: int = 0
+    """Of the whole object."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Opened:
-    """A seekable file, and the fingerprint of the bytes it holds."""
+    """A seekable file, the fingerprint of the bytes it holds, and what reading it has cost."""
 
     file: BinaryIO
     fingerprint: str
+    counts: ReadCounts
 
 
 def fingerprint(etag: str, size_bytes: int) -> str:
@@ -38,15 +54,17 @@ def fingerprint(etag: str, size_bytes: int) -> str:
 
 
 @contextmanager
-def open_uri(uri: str, config: StorageConfig, *, max_bytes: int) -> Iterator[Opened]:
+def open_uri(uri: str, config: StorageConfig, *, max_bytes: int, deadline: float | None = None) -> Iterator[Opened]:
     """The bytes of a track, from a local path or s3://bucket/key.
 
-    Only regular files are opened, never waiting for one. Raises FetchError with one of the reasons named there.
+    Only regular files are opened, never waiting for one. `deadline` is a moment of `time.monotonic()` after which
+    reads raise FetchError("timeout"). Raises FetchError with one of the reasons named there.
     """
+    counts = ReadCounts()
     if is_s3(uri):
-        opened = _open_remote(uri, config, max_bytes)
+        opened = _open_remote(uri, config, max_bytes, deadline, counts)
     elif uri.startswith("/"):
-        opened = _open_local(uri, max_bytes)
+        opened = _open_local(uri, max_bytes, counts)
     else:
         raise FetchError("unsupported-uri", f"{uri!r} is neither s3://bucket/key nor an absolute path")
     with opened.file:
@@ -100,7 +118,7 @@ def _not_listed(path: Path, real_root: Path) -> str | None:
     return None
 
 
-def _open_local(uri: str, max_bytes: int) -> Opened:
+def _open_local(uri: str, max_bytes: int, counts: ReadCounts) -> Opened:
     try:
         # A FIFO would wait for its writer, a device for anything: do not block, and look before reading.
         handle = os.open(uri, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -118,21 +136,25 @@ def _open_local(uri: str, max_bytes: int) -> Opened:
         os.close(handle)
         raise _too_large(uri, about.st_size, max_bytes)
     etag = f"mtime-{about.st_mtime_ns}"
-    return Opened(file=os.fdopen(handle, "rb"), fingerprint=fingerprint(etag, about.st_size))
+    counts.n_bytes = counts.size_bytes = about.st_size
+    return Opened(file=os.fdopen(handle, "rb"), fingerprint=fingerprint(etag, about.st_size), counts=counts)
 
 
-def _open_remote(uri: str, config: StorageConfig, max_bytes: int) -> Opened:
+def _open_remote(uri: str, config: StorageConfig, max_bytes: int, deadline: float | None, counts: ReadCounts) -> Opened:
     from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, ParamValidationError
 
     try:
         bucket, key = bucket_and_key(uri)
         client = s3_client(config)
+        _in_time(uri, deadline)
         answer = client.get_object(Bucket=bucket, Key=key)
         with answer["Body"] as body:
             size, etag = answer["ContentLength"], answer["ETag"]
+            counts.n_requests, counts.size_bytes = 1, size
             if size > max_bytes:
                 raise _too_large(uri, size, max_bytes)
             whole = body.read() if size <= WHOLE_BYTES else None
+            counts.n_bytes = len(whole or b"")
     except ClientError as error:
         code = error_code(error)
         reason = "not-found" if code in NOT_FOUND else "forbidden" if code in FORBIDDEN else "unreachable"
@@ -147,17 +169,25 @@ def _open_remote(uri: str, config: StorageConfig, max_bytes: int) -> Opened:
     if whole is not None:
         file = io.BytesIO(whole)
     else:
-        file = io.BufferedReader(_RangedObject(client, bucket, key, etag, size), READ_AHEAD_BYTES)
-    return Opened(file=file, fingerprint=fingerprint(etag.strip('"'), size))
+        file = io.BufferedReader(_RangedObject(client, bucket, key, etag, deadline, counts), READ_AHEAD_BYTES)
+    return Opened(file=file, fingerprint=fingerprint(etag.strip('"'), size), counts=counts)
+
+
+def _in_time(uri: str, deadline: float | None) -> None:
+    if deadline is not None and time.monotonic() > deadline:
+        raise FetchError("timeout", f"{uri} could not be read in the time that a track has")
 
 
 class _RangedObject(io.RawIOBase):
     """A large object, fetched by ranges; a change while it is read is an error, not a mixture."""
 
-    def __init__(self, client: S3Client, bucket: str, key: str, etag: str, size: int) -> None:
+    def __init__(
+        self, client: S3Client, bucket: str, key: str, etag: str, deadline: float | None, counts: ReadCounts
+    ) -> None:
         self._client, self._bucket, self._key, self._etag = client, bucket, key, etag
         self._uri = f"s3://{bucket}/{key}"
-        self._size = size
+        self._size = counts.size_bytes
+        self._deadline, self._counts = deadline, counts
         self._position = 0
 
     def readable(self) -> bool:
@@ -189,13 +219,17 @@ class _RangedObject(io.RawIOBase):
         last = min(self._position + n_bytes, self._size) - 1
         if last < self._position:
             return b""
+        _in_time(self._uri, self._deadline)
         try:
+            self._counts.n_requests += 1
             answer = self._client.get_object(
                 Bucket=self._bucket, Key=self._key, IfMatch=self._etag, Range=f"bytes={self._position}-{last}"
             )
             data = answer["Body"].read()
         except (BotoCoreError, ClientError, OSError) as error:
-            raise FetchError("unreachable", f"{self._uri} broke off at byte {self._position}") from error
+            reason = "changed" if error_code(error) in ("PreconditionFailed", "412") else "unreachable"
+            raise FetchError(reason, f"{self._uri} broke off at byte {self._position}") from error
+        self._counts.n_bytes += len(data)
         self._position += len(data)
         return data
 

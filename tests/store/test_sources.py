@@ -100,7 +100,7 @@ def test_an_object_that_changes_while_it_is_read_is_no_mixture(s3, bucket):
         source.file.seek(LARGE - 10)
         with pytest.raises(FetchError, match="broke off") as caught:
             source.file.read(10)
-    assert caught.value.reason == "unreachable"
+    assert caught.value.reason == "changed"
 
 
 def test_what_is_not_there(any_root):
