@@ -14,3 +14,12 @@ class StorageConfig(Section):
     """Another S3 server than Amazon's, e.g. http://127.0.0.1:9000; AWS_ENDPOINT_URL does the same."""
     region: str | None = None
     """AWS region; empty takes the environment's, else us-east-1."""
+    read_timeout_s: float = Field(default=60.0, gt=0)
+    """Longest that one read of a track's bytes may take with its retries, in seconds; a server that sends nothing for
+    a quarter of it is asked again."""
+    max_retries: int = Field(default=10, ge=0)
+    """How often a read of a track's bytes is tried again where the server is busy, breaks off or does not answer; the
+    waits between, at random up to 0.2 s, 0.4 s, ... 8 s, are 22 s on average when all fail."""
+    whole_bytes: int = Field(default=2 << 20, ge=0)
+    """Objects of audio up to this size are read as a whole: the bytes saved would not pay for the requests. More is
+    faster where requests are slow and bytes are free."""

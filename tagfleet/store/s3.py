@@ -69,8 +69,16 @@ def _session() -> Session:
     return boto3.Session()
 
 
-@lru_cache(maxsize=4)
-def _client(endpoint_url: str | None, region_name: str) -> S3Client:
+def single_try_client(config: StorageConfig, timeout_s: float) -> S3Client:
+    """A boto3 client that asks once; connecting, and each wait for bytes, takes at most `timeout_s`.
+
+    Every other `timeout_s` is another client with connections of its own.
+    """
+    return _client(endpoint(config), region(config), n_tries=1, timeout_s=timeout_s)
+
+
+@lru_cache(maxsize=32)
+def _client(endpoint_url: str | None, region_name: str, n_tries: int = 5, timeout_s: float = 60) -> S3Client:
     from botocore.config import Config
 
     return _session().client(
@@ -78,9 +86,9 @@ def _client(endpoint_url: str | None, region_name: str) -> S3Client:
         endpoint_url=endpoint_url,
         region_name=region_name,
         config=Config(
-            retries={"mode": "standard", "max_attempts": 4},
-            connect_timeout=5,
-            read_timeout=60,
+            retries={"mode": "standard", "total_max_attempts": n_tries},
+            connect_timeout=min(5, timeout_s),
+            read_timeout=timeout_s,
             max_pool_connections=32,
             request_checksum_calculation="when_required",
             response_checksum_validation="when_required",

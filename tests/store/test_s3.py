@@ -31,7 +31,7 @@ rows = pa.table({"track_id": ["a"]})
 predictions = Predictions(root)
 
 def opened():
-    with open_uri(root.uri("object"), root.config, max_bytes=100) as source:
+    with open_uri(root.uri("object"), StorageConfig(max_retries=1), max_bytes=100) as source:
         return source.file.read().decode()
 
 calls = {
