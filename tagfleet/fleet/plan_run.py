@@ -145,6 +145,7 @@ class Counting:
 
 
 def in_files(buckets: Iterator[pa.Table]) -> Iterator[pa.Table]:
+    """The same rows in tables of ROWS_PER_FILE; only the last is smaller."""
     waiting = PLAN.empty_table()
     for rows in buckets:
         waiting = pa.concat_tables([waiting, rows])

@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
@@ -211,7 +212,7 @@ def split_rows(rows: pa.Table, n_buckets: int) -> Iterator[tuple[int, pa.Table]]
     order = np.argsort(bucket, kind="stable")
     ordered, sorted_buckets = rows.take(pa.array(order)), bucket[order]
     starts = np.searchsorted(sorted_buckets, np.arange(n_buckets + 1, dtype=np.uint64))
-    for n, (start, stop) in enumerate(zip(starts[:-1], starts[1:], strict=True)):
+    for n, (start, stop) in enumerate(pairwise(starts)):
         if stop > start:
             yield n, ordered.slice(start, stop - start)
 
