@@ -29,12 +29,16 @@ REASONS: Mapping[str, str] = MappingProxyType(
         "bad-channels": "more than DecodeLimits.max_channels",
         "changed-mid-stream": "sample rate, channels or sample format change on the way",
         "not-finite": "samples are NaN, infinite, or a million times full scale",
+        "decoder-crash": "the decoder's process died of it, twice",
+        "memory": "it would take more than DecodeLimits.max_memory_mb",
+        "timeout": "not decoded within DecodeLimits.max_track_s",
     }
 )
 """Stable codes of DecodeError, each with its meaning."""
 
 TRANSIENT = frozenset({"timeout"})
-"""Reasons that may not hold the next time."""
+"""Reasons that may not hold the next time: such a track is tried again by the next run, as is every one whose bytes
+could not be had. The others hold until the file changes."""
 
 MAX_PROBED_TAG_BYTES = 4 << 20
 """An ID3v2 tag above this size (cover art) is not read by `probe`: title and artist are None then."""
