@@ -46,7 +46,14 @@ class TrackPrediction:
     """The labels that count, the most probable first: one or, when the answer is "unknown", none on an exclusive axis,
     any number on the others."""
     pooled_logits: NDArray[np.float32]
-    """Flat: per axis, in the taxonomy's order, the (n_poolings, n_labels) of `calibration.pool`."""
+    """Flat: per axis, by their names, the (n_poolings, n_labels) of `calibration.pool`."""
+
+    def __eq__(self, other: object) -> bool:
+        """Bit for bit; what a dataclass would write cannot compare arrays."""
+        if not isinstance(other, TrackPrediction):
+            return NotImplemented
+        said = (self.probabilities, self.accepted) == (other.probabilities, other.accepted)
+        return said and np.array_equal(self.pooled_logits, other.pooled_logits)
 
 
 class TrainingFacts(Section):
@@ -153,23 +160,26 @@ class Tagger:
         Bit for bit the same whatever was tagged before; the number of torch threads is the caller's.
         """
         logits = self.clip_logits(log_mel)
-        return self.tag_again(np.concatenate([pool(logits[axis.axis]).ravel() for axis in self.taxonomy.axes]))
+        return self.tag_again(np.concatenate([pool(logits[axis]).ravel() for axis in sorted(logits)]))
 
     def tag_again(self, pooled_logits: NDArray[np.float32]) -> TrackPrediction:
         """What `tag` said of a track, from the `pooled_logits` that it gave: for another calibration or other names.
 
         Raises DigestMismatch when there are more or fewer than this tagger's labels need.
         """
-        shapes = [(len(POOLINGS), len(axis.labels)) for axis in self.taxonomy.axes]
-        ends = np.cumsum([rows * columns for rows, columns in shapes])
+        # By name: the order of a taxonomy's axes is no part of the model's id.
+        names = sorted(axis.axis for axis in self.taxonomy.axes)
+        sizes = n_labels(self.taxonomy)
+        ends = np.cumsum([len(POOLINGS) * sizes[name] for name in names])
         if pooled_logits.shape != (ends[-1],):
             raise DigestMismatch(
                 f"{pooled_logits.size} pooled logits are stored, this tagger's labels need {ends[-1]}",
                 hint="tag with --only all",
             )
+        flat = dict(zip(names, np.split(pooled_logits, ends[:-1]), strict=True))
         probabilities, accepted = {}, {}
-        for axis, shape, flat in zip(self.taxonomy.axes, shapes, np.split(pooled_logits, ends[:-1]), strict=True):
-            p = self.calibration.from_pooled(axis, flat.reshape(shape))
+        for axis in self.taxonomy.axes:
+            p = self.calibration.from_pooled(axis, flat[axis.axis].reshape(len(POOLINGS), -1))
             row = tuple(LabelProbability(label.id, float(value)) for label, value in zip(axis.labels, p, strict=True))
             probabilities[axis.axis] = row
             accepted[axis.axis] = tuple(row[i] for i in self.calibration.accepted(axis, p))
