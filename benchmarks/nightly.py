@@ -1,7 +1,7 @@
 """Nights without audio at catalogue size: `python -m benchmarks.nightly 100000 1000000`.
 
-Synthetic tables (benchmarks/planning.py), an untrained tagger; each night is a re-tag in a process of its own: nothing to
-do, 330 tracks moved, and other thresholds for every row. What the commit takes is told apart.
+Synthetic tables (benchmarks/planning.py), an untrained tagger; each night is a re-tag in a process of its own: nothing
+to do, 330 tracks moved, and other thresholds for every row. What the commit takes is told apart.
 """
 
 from __future__ import annotations
