@@ -36,6 +36,7 @@ LINEAGE_NOW = {
     "model_id": "b" * 64,
     "calibration_digest": "c" * 16,
     "taxonomy_version": "d" * 16,
+    "backend": "torch",
 }
 
 

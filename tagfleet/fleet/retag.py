@@ -17,6 +17,7 @@ from tagfleet.fleet.retag_report import RetagReport, RunTimes, make_report, stor
 from tagfleet.fleet.runs import Watch, unwatched
 from tagfleet.fleet.taggers import load_tagger
 from tagfleet.fleet.tagging import adopt, make_parts
+from tagfleet.model.config import Backend
 from tagfleet.model.tagger import Tagger
 from tagfleet.store.models import ModelRef
 from tagfleet.store.objects import Storage
@@ -27,7 +28,9 @@ from tagfleet.store.tables import Table
 Tell = Callable[[str], None]
 
 
-def open_model(root: Storage, model: str, backend: str, audio: AudioConfig | None = None) -> tuple[ModelRef, Tagger]:
+def open_model(
+    root: Storage, model: str, backend: Backend, audio: AudioConfig | None = None
+) -> tuple[ModelRef, Tagger]:
     """The published tagger of a run. audio: what settings say of the audio path, where they do.
 
     Raises NotFoundError without such a model, DigestMismatch when `audio` is not the tagger's.

@@ -21,8 +21,9 @@ from tagfleet.audio.config import AudioConfig
 from tagfleet.config import Section
 from tagfleet.errors import DigestMismatch
 from tagfleet.labels.taxonomy import Taxonomy
+from tagfleet.model.backends import with_backend
 from tagfleet.model.calibration import POOLINGS, Calibration, pool
-from tagfleet.model.config import NetworkConfig
+from tagfleet.model.config import Backend, NetworkConfig
 from tagfleet.model.network import TagNet, for_inference
 
 TAGGER_FILE = "tagger.json"
@@ -104,9 +105,10 @@ class Tagger:
         facts: TrainingFacts,
         calibration: Calibration | None = None,
         device: str = "cpu",
+        backend: Backend = "torch",
     ) -> None:
         """`weights` is a TagNet's state dict; DigestMismatch when a name or shape differs from `network`'s, or when the
-        calibration was made for other axes than the taxonomy's.
+        calibration was made for other axes than the taxonomy's. ConfigError for a backend that cannot run here.
         """
         self.audio = audio
         self.network = network
@@ -115,6 +117,7 @@ class Tagger:
         self.calibration.check(taxonomy.axes)
         self.facts = facts
         self.device = device
+        self.backend = backend
         self.weights = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
         self.model_id = _model_id(audio, network, taxonomy, safetensors.torch.save(self.weights))
         net = TagNet(network, n_labels(taxonomy))
@@ -122,7 +125,7 @@ class Tagger:
             net.load_state_dict(self.weights)
         except RuntimeError as error:
             raise DigestMismatch(f"the weights do not fit the network's settings: {error}") from error
-        self._net = for_inference(net).to(device)
+        self._net = with_backend(for_inference(net), backend, device)
 
     @property
     def lineage(self) -> dict[str, str]:
@@ -132,6 +135,7 @@ class Tagger:
             "model_id": self.model_id,
             "calibration_digest": self.calibration.digest,
             "taxonomy_version": self.taxonomy.version,
+            "backend": self.backend,
         }
 
     def with_calibration(self, calibration: Calibration) -> Tagger:
@@ -201,11 +205,19 @@ class Tagger:
         return {TAGGER_FILE: text.encode() + b"\n", WEIGHTS_FILE: safetensors.torch.save(self.weights)}
 
     @classmethod
-    def from_files(cls, files: Mapping[str, bytes], *, expected_id: str | None = None, device: str = "cpu") -> Tagger:
+    def from_files(
+        cls,
+        files: Mapping[str, bytes],
+        *,
+        expected_id: str | None = None,
+        device: str = "cpu",
+        backend: Backend = "torch",
+    ) -> Tagger:
         """Read what `to_files` gave, whatever other files lie beside; never unpickles.
 
         Raises DigestMismatch when a file is missing or not readable, when the content does not hash to the recorded
-        id (or to `expected_id`), and when this code's audio path is not the one that the network was trained on.
+        id (or to `expected_id`), and when this code's audio path is not the one that the network was trained on;
+        ConfigError for a backend that cannot run here.
         """
         try:
             described = _TaggerFile.model_validate_json(files[TAGGER_FILE])
@@ -231,6 +243,7 @@ class Tagger:
             facts=described.facts,
             calibration=described.calibration,
             device=device,
+            backend=backend,
         )
         for what, found, wanted in (
             ("model", tagger.model_id, described.model_id),

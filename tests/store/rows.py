@@ -33,6 +33,7 @@ def tagged(track_id, **changes):
         "model_id": "model",
         "calibration_digest": "calibration",
         "taxonomy_version": "taxonomy",
+        "backend": "torch",
         "run_id": "r1",
         "tagged_at": datetime(2026, 11, 23, 3, 0, 0, 123456, tzinfo=UTC),
     }
