@@ -30,7 +30,8 @@ class FaultyServer:
     """Each request takes the next of `faults`; a good answer where there is none.
 
     A status; "reset" (no answer); a part of 1 (that share of the body, then the end); "short" (half of what was asked
-    for, and says so); "stall" (no answer, until the server ends); "drip" (a byte each 20 ms).
+    for, and says so); "stall" (no answer, until the server ends); "hang" (half of the body, then nothing); "drip" (a
+    byte each 20 ms).
     """
 
     data: bytes = b""
@@ -132,6 +133,9 @@ class _Handler(BaseHTTPRequestHandler):
                 self.wfile.write(body[place : place + 1])
                 if self.server_state.ended.wait(0.02):
                     break
+        elif fault == "hang":
+            self.wfile.write(body[: len(body) // 2])
+            self.server_state.ended.wait()
         else:
             part = body[: int(len(body) * fault)]
             self.wfile.write(part)

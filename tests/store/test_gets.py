@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import hypothesis.strategies as st
 import pytest
+from botocore.response import StreamingBody
 from hypothesis import HealthCheck, given, settings
 
 from tagfleet.errors import FetchError
@@ -218,6 +219,28 @@ def test_the_time_of_a_track_ends_its_reads(server, fault, monkeypatch, waits):
             source.file.read()
     assert caught.value.reason == "timeout"
     assert max(waits, default=0) <= 0.2
+
+
+def test_a_body_that_hangs_is_waited_for_as_long_as_there_is_time(server, monkeypatch):
+    waits, shift, deadline = [], [], time.monotonic() + 1000
+
+    def set_timeout(body, timeout_s, real=StreamingBody.set_socket_timeout):
+        waits.append(timeout_s)
+        real(body, timeout_s)
+
+    def clock():
+        now = time.monotonic()
+        if len(server.ranges) == 2 and not shift:  # the answer is there: it is late now
+            shift.append(deadline - 0.3 - now)
+        return now + sum(shift)
+
+    monkeypatch.setattr(StreamingBody, "set_socket_timeout", set_timeout)
+    with opened(server, deadline=deadline, read_timeout_s=2000) as source:
+        server.faults = deque(["hang"] * 100)
+        clocked(monkeypatch, clock)
+        with pytest.raises(FetchError, match="in the time that a track has"):
+            source.file.read()
+    assert 0 < min(waits) <= max(waits) <= 0.3 + 1e-6
 
 
 @pytest.mark.parametrize("deadline, time_s", [(None, 60), (30, 30), (90, 60)])
