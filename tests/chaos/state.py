@@ -23,7 +23,18 @@ from tests.model.taggers import random_tagger
 
 AUDIO = "audio"
 _STATE, _REFERENCE = "state", "reference"
-SETTINGS = ("-s", "retag.max_error_rate=1", "-s", "retag.workers=2")
+WORKERS = 2
+SETTINGS = tuple(
+    word
+    for setting in (
+        f"retag.workers={WORKERS}",
+        "retag.max_error_rate=1",
+        "retag.gate.min_tracks=1000000",  # another model of random weights moves everything
+        f"ray.n_cpus={WORKERS}",
+        "ray.object_store_mb=80",
+    )
+    for word in ("-s", setting)
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +50,8 @@ class State:
     """What a run without faults, from nothing, makes of all tracks there are."""
     lineage: dict[str, str]
     """Of the model in production."""
+    id_sets: frozenset[frozenset[str]]
+    """The track ids of each version of the catalogue."""
 
     def copy(self, root: str) -> None:
         """A root of its own below the key `root`."""
@@ -75,6 +88,7 @@ def prepare(bucket: Bucket, songs: Sequence[Song]) -> State:
         next_catalog=max(key for key in keys if key.startswith("catalog/_delta_log/")),
         expected=read_rows(bucket, f"{_REFERENCE}/predictions"),
         lineage=dict(new.lineage),
+        id_sets=frozenset(frozenset(song.key for song in songs if song.bytes[n] is not None) for n in range(3)),
     )
 
 

@@ -13,7 +13,8 @@ from deltalake import DeltaTable, write_deltalake
 
 from tagfleet.store.config import StorageConfig
 from tagfleet.store.s3 import arrow_s3, delta_options
-from tests.chaos.proxy import Rule, proxied
+from tests.chaos.proxy import proxied
+from tests.chaos.rules import Rule
 
 KEY = "曲 #1?50%&a+b=c/が.bin"
 BODY = bytes(range(256)) * 4096
