@@ -69,19 +69,17 @@ class Start:
 
 
 def family(mark: str) -> list[int]:
-    """Processes that have it in their environment, and what they started: Ray's workers write their titles over it."""
-    text = f"{MARK}={mark}\0".encode()
-    parents: dict[int, int] = {}
-    found = set()
-    for folder in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):
-            pid = int(folder.name)
-            parents[pid] = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
-            if text in (folder / "environ").read_bytes():
-                found.add(pid)
+    """Processes that have it in their environment, and what they started: titles may be written over it."""
+    marked, parents = _scan(f"{MARK}={mark}")
+    found = set(marked)
     while more := {pid for pid, parent in parents.items() if parent in found and pid not in found}:
         found |= more
     return sorted(found)
+
+
+def having(text: str) -> list[int]:
+    """Processes with NAME=VALUE in their environment."""
+    return _scan(text)[0]
 
 
 def command_line(pid: int) -> str:
@@ -95,3 +93,15 @@ def kill(pid: int) -> None:
     """kill -9."""
     with suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
+
+
+def _scan(setting: str) -> tuple[list[int], dict[int, int]]:
+    """Processes with that NAME=VALUE, and the parent of each process there is."""
+    text, found, parents = f"{setting}\0".encode(), [], {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            pid = int(folder.name)
+            parents[pid] = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+            if text in (folder / "environ").read_bytes():
+                found.append(pid)
+    return found, parents
