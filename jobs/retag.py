@@ -42,6 +42,7 @@ def body(start: Start) -> RetagReport:
         config=settings.retag,
         audio=settings.audio if any(name.startswith("audio.") for name in start.sources) else None,
         publish=given.publish,
+        tidy=settings.predictions,
         price_per_hour=settings.price_per_hour,
         tell=say,
         **start.machines,
