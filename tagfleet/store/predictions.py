@@ -199,7 +199,8 @@ class Predictions:
         """The rows of some data files, as an Arrow dataset of PREDICTIONS columns."""
         filesystem, base = self.root.arrow_filesystem()
         paths = [f"{base}/{KEY}/{file.path}" for file in files]
-        return ds.dataset(paths, schema=PREDICTIONS, filesystem=filesystem, format="parquet", partitioning=None)
+        with arrow_errors(self.root.uri(KEY)):
+            return ds.dataset(paths, schema=PREDICTIONS, filesystem=filesystem, format="parquet", partitioning=None)
 
     def show(self, track_id: str, version: int | None = None) -> dict[str, Any] | None:
         """One row, or None."""

@@ -9,6 +9,7 @@ import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
+from typing import ClassVar
 
 import pytest
 
@@ -42,7 +43,7 @@ def test_the_snippets_run_as_typed(snippet, tmp_path):
 class Search(BaseHTTPRequestHandler):
     """As much of OpenSearch as the loader uses; a request that it would refuse is refused."""
 
-    documents: dict = {}
+    documents: ClassVar[dict] = {}
     n_requests = 0
 
     def log_message(self, *words):
