@@ -16,6 +16,7 @@ from tagfleet.schemas import PREDICTIONS, conform
 from tagfleet.store.objects import Storage
 from tagfleet.store.parts import FOLDER as KEY
 from tagfleet.store.parts import PartFile
+from tagfleet.store.s3 import arrow_errors
 from tagfleet.store.tables import DataFile, Table
 
 _BUG = "this is a bug: please report it with the run folder"
