@@ -32,12 +32,9 @@ def body(start: Start) -> RetagReport:
     """Plan, or find the plan of this run; carry it out; commit."""
     given, settings = start.given, start.settings
     ask = Ask(
-        model=given.model,
         run_id=start.run_id,
-        only=given.only,
         catalog_version=given.catalog,
-        limit=given.limit,
-        retry_failed=given.retry_failed,
+        **{name: getattr(given, name) for name in ("model", "only", "limit", "retry_failed")},
     )
     return retag(
         start.root,

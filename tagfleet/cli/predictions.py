@@ -89,6 +89,17 @@ def history(context: typer.Context, limit: Annotated[int, typer.Option(min=1)] =
 
 
 @app.command()
+def publish(
+    context: typer.Context,
+    run: Annotated[str, typer.Argument(help="The run that the publish gate refused, or that was made --no-publish.")],
+    as_json: Json = False,
+) -> None:
+    """Make a run's snapshot the current one although nobody, or the gate, published it."""
+    version = _predictions(context.obj).publish(run)
+    emit_json({"version": version, "run_id": run}) if as_json else say(f"Version {version} is what {run} made.")
+
+
+@app.command()
 def rollback(
     context: typer.Context,
     version: Annotated[int | None, typer.Argument(help="Version to go back to; default: the one before.")] = None,

@@ -17,6 +17,7 @@ from tagfleet.fleet.retag_report import RetagReport, RunTimes, make_report, stor
 from tagfleet.fleet.runs import Watch, unwatched
 from tagfleet.fleet.taggers import load_tagger
 from tagfleet.fleet.tagging import adopt, make_parts
+from tagfleet.model.config import Backend
 from tagfleet.model.tagger import Tagger
 from tagfleet.store.models import ModelRef
 from tagfleet.store.objects import Storage
@@ -27,7 +28,9 @@ from tagfleet.store.tables import Table
 Tell = Callable[[str], None]
 
 
-def open_model(root: Storage, model: str, backend: str, audio: AudioConfig | None = None) -> tuple[ModelRef, Tagger]:
+def open_model(
+    root: Storage, model: str, backend: Backend, audio: AudioConfig | None = None
+) -> tuple[ModelRef, Tagger]:
     """The published tagger of a run. audio: what settings say of the audio path, where they do.
 
     Raises NotFoundError without such a model, DigestMismatch when `audio` is not the tagger's.
@@ -105,9 +108,12 @@ def unfinished_run(root: Storage, ask: Ask) -> str | None:
     plan = stored_plan(root, last.run_id) if last else None
     if plan is None or plan.only != ask.only or ask.limit is not None or plan.n_left or ask.retry_failed:
         return None
+    if not plan.work:  # it ended: there was nothing to commit
+        return None
     ref, _ = load_tagger(root, ask.model)
     same = plan.model == str(ref) and (plan.base_version or 0) == max(0, Predictions(root).table.latest())
-    same = same and plan.catalog_version == (ask.catalog_version or Table(root, "catalog").version())
+    wanted = Table(root, "catalog").version() if ask.catalog_version is None else ask.catalog_version
+    same = same and plan.catalog_version == wanted
     return plan.run_id if same and not Predictions(root).table.committed(plan.run_id) else None
 
 
