@@ -95,6 +95,6 @@ def try_fault(world: World, fault: Fault, seed: int, keep_logs: Path | None = No
             seconds=time.monotonic() - begun,
             note="; ".join(note() for note in scene.notes),
         )
-        if keep_logs and not (result.survived and result.struck):
+        if keep_logs:
             shutil.copy(folder / "log", keep_logs / f"{fault.name}-{seed}.log")
     return result
