@@ -19,7 +19,7 @@ def main() -> int:
     parser.add_argument("--fault", action="append", help="only faults whose name holds this; may be given again")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--tracks", type=int, default=400)
-    parser.add_argument("--logs", type=Path, help="folder for the logs of runs that did not survive")
+    parser.add_argument("--logs", type=Path, help="folder for what the starts wrote to stderr")
     given = parser.parse_args()
     faults = [f for f in FAULTS if not given.fault or any(part in f.name for part in given.fault)]
     if given.logs:

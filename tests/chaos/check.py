@@ -19,11 +19,11 @@ OF_THE_RUN = frozenset(("run_id", "tagged_at", "log_mels"))
 class Findings:
     """What is wrong with a table; all empty when nothing is."""
 
-    lost: tuple[str, ...]
+    lost: tuple[str, ...] = ()
     """Catalogue ids without a row."""
-    doubled: tuple[str, ...]
+    doubled: tuple[str, ...] = ()
     """Ids with more than one, and ids that the catalogue has not."""
-    wrong: tuple[str, ...]
+    wrong: tuple[str, ...] = ()
     """Rows that are not what a run without faults makes, and what else should not be, in words."""
 
     @property

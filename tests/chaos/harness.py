@@ -81,7 +81,9 @@ def try_fault(world: World, fault: Fault, seed: int, keep_logs: Path | None = No
                 codes.append(scene.start(None).wait())
             reader.look()
         repeated = heard_again(world.proxy.log, f"/{world.bucket.name}/{AUDIO}/")
-        findings = check(world.bucket, root, world.state.expected, world.state.lineage)
+        # A run that never ended well has changed nothing: what the reader saw tells whether that is so.
+        ended = codes[-1] == 0
+        findings = check(world.bucket, root, world.state.expected, world.state.lineage) if ended else Findings()
         wrong = (*findings.wrong, *(f"reader: {problem}" for problem in reader.problems))
         result = Result(
             fault=fault.name,
@@ -95,6 +97,6 @@ def try_fault(world: World, fault: Fault, seed: int, keep_logs: Path | None = No
             seconds=time.monotonic() - begun,
             note="; ".join(note() for note in scene.notes),
         )
-        if keep_logs and not (result.survived and result.struck):
+        if keep_logs:
             shutil.copy(folder / "log", keep_logs / f"{fault.name}-{seed}.log")
     return result

@@ -45,6 +45,20 @@ def _while_decoding(scene: Scene) -> None:
     scene.proxy.add(at(READ, some_read(scene), "after", lambda: threading.Timer(pause_s, strike).start()))
 
 
+def _machine_lost(scene: Scene) -> None:
+    """Driver, Ray and workers at once: nothing lives on to finish what it began."""
+
+    def strike() -> None:
+        pids = scene.driver.others()
+        scene.driver.kill()
+        for pid in pids:
+            kill(pid)
+        scene.struck()
+
+    phase, nth = scene.random.choice([(READ, some_read(scene)), (WRITE, some_write(scene))])
+    scene.proxy.add(at(phase, nth, scene.random.choice(MOMENTS), strike))
+
+
 def _process(name: str, title: str, phase: Mapping[str, str], *, parts: int, next_night: bool = False) -> Fault:
     """One process of the run's Ray, by what stands in its command line."""
 
@@ -73,6 +87,7 @@ KILLS = (
     _driver("before commit", COMMIT, "before", _first),
     _driver("during commit", COMMIT, "answered", _first),
     _driver("after commit", COMMIT, "after", _first),
+    Fault(name="all killed at once", arm=_machine_lost),
     _process("worker killed: read", WORKER, READ, parts=1),
     _process("worker killed: write", WORKER, WRITE, parts=1),
     # Its track ends as failed, for a reason that passes: the next night hears it.
