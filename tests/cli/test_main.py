@@ -45,7 +45,7 @@ def test_version_and_help_go_to_stdout(capsys):
         (("--tz", "Tokyo", "config", "show"), 1, "no time zone"),
         (("config", "show", "-s", "train.epoch=1"), 1, "train.epoch"),
         (("--root", "ftp://x", "catalog", "stats"), 1, "neither a folder nor s3://"),
-        (("predictions", "export", "csv", "out"), 2, "cannot export 'csv'"),
+        (("predictions", "export", "xml", "out"), 2, "'xml' is not one of 'parquet', 'ndjson', 'csv'"),
         (("train", "--resume", "a", "--run-id", "b"), 2, "--resume goes on with the recipe"),
         (("train", "--recipe", "genre6"), 2, "there is no recipe 'genre6'; there are all-axes"),
         (("train", "--recipe", "genre5", "--from-tune", "t"), 2, "both name settings"),
