@@ -136,7 +136,7 @@ def test_of_the_others_all_is_fetched_in_few_requests(fake, head, tag):
 
 
 def test_of_many_tags_no_end_is_sought(fake):
-    with fake((ID3[:6] + bytes(4)) * 1000) as source:
+    with fake((ID3[:6] + bytes(4)) * 20_000) as source:
         assert source.counts.n_requests == 1
 
 
