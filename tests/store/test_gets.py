@@ -15,6 +15,7 @@ from tagfleet.errors import FetchError
 from tagfleet.store import gets
 from tagfleet.store.ranged import CACHE_BYTES, HEAD_BYTES, PAGE_BYTES
 from tagfleet.store.sources import open_uri
+from tests.s3server import SECRET_KEY
 from tests.store.faulty import URI
 
 DATA = b"RIFF" + random.Random(0).randbytes(700_000)
@@ -38,7 +39,7 @@ def failing(server, **words):
     """The error of reading all."""
     with pytest.raises(FetchError) as caught, opened(server, **words) as source:
         source.file.read()
-    assert "SECRET" not in str(caught.value) and URI in caught.value.message
+    assert SECRET_KEY not in str(caught.value) and URI in caught.value.message
     return caught.value
 
 

@@ -13,6 +13,7 @@ from tagfleet.store.config import StorageConfig
 from tagfleet.store.objects import Storage
 from tagfleet.store.ranged import CACHE_BYTES
 from tagfleet.store.sources import fingerprint, list_audio, open_uri
+from tests import s3server
 from tests.conftest import HARD_NAME
 from tests.store.faulty import URI
 
@@ -136,7 +137,7 @@ def test_of_the_others_all_is_fetched_in_few_requests(fake, head, tag):
 
 
 def test_of_many_tags_no_end_is_sought(fake):
-    with fake((ID3[:6] + bytes(4)) * 1000) as source:
+    with fake((ID3[:6] + bytes(4)) * 20_000) as source:
         assert source.counts.n_requests == 1
 
 
@@ -237,8 +238,8 @@ def test_a_missing_bucket_is_not_found(s3):
 
 
 def test_a_server_that_never_answers_is_given_up(monkeypatch):
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "x")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "x")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", s3server.ACCESS_KEY)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", s3server.SECRET_KEY)
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         port = closed.getsockname()[1]
