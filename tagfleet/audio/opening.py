@@ -70,7 +70,7 @@ class _From:
 
     def seek(self, position: int, whence: int = io.SEEK_SET) -> int:
         if whence == io.SEEK_SET:
-            # Where a size in the file lies, FFmpeg seeks to places that no file system knows.
+            # Headers lie: a place 2^60 bytes behind the end is an error on a disk and none in memory.
             position = min(position + self._offset, self._size)
         return self._source.seek(position, whence) - self._offset
 

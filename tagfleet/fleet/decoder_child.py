@@ -33,7 +33,8 @@ _PR_SET_NO_NEW_PRIVS = 38
 
 def main(channel_fd: int, lifeline_fd: int) -> None:
     """Answer until the parent has gone."""
-    die_with_parent(lifeline_fd)
+    if sys.platform == "linux":
+        die_with_parent(lifeline_fd)
     channel = Channel(socket.socket(fileno=channel_fd))
     with contextlib.suppress(Gone):
         orders = Orders.model_validate_json(channel.receive(), strict=True)
@@ -76,7 +77,7 @@ def answer(uri: str, orders: Orders, channel: Channel) -> None:
 def die_with_parent(lifeline_fd: int) -> None:
     """Have the kernel end this process, also amid native code, when the other end of the pipe is closed.
 
-    SIGIO does it on Linux; elsewhere the process ends when it next waits for a track.
+    SIGIO does it, on Linux; elsewhere the process ends when it next waits for a track.
     """
     signal.signal(signal.SIGIO, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGIO])
@@ -98,7 +99,8 @@ def confine(limits: DecodeLimits) -> None:
         _limit_memory(limits.max_memory_mb << 20)
         if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0):
             raise OSError(ctypes.get_errno(), "PR_SET_NO_NEW_PRIVS")
-        Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")  # first to go where memory ends
+        with contextlib.suppress(OSError):  # some containers do not allow it
+            Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")  # first to go where memory ends
 
 
 def _limit_memory(n_bytes: int) -> None:

@@ -23,9 +23,9 @@ START_S = 120.0
 
 _PACKAGE_ROOT = str(Path(tagfleet.__file__).resolve().parents[1])
 _ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-_NOISE_BYTES = 1 << 16
+_NOISE_BYTES = 1 << 20  # more than a pipe holds
 _LAST_WORDS = 300
-_OUT_OF_MEMORY = re.compile(r"^MemoryError|^av\.error\.MemoryError|bad_alloc|memory allocation of \d+ bytes failed")
+_OUT_OF_MEMORY = re.compile(r"^[\w.]*MemoryError|bad_alloc|memory allocation of \d+ bytes failed")
 _REAPING_S = 5.0
 
 
@@ -97,10 +97,10 @@ class DecoderProcess:
             self.peak_mb = max(self.peak_mb, int(found[1]) / 1024 if found else 0.0)
 
     def drain(self) -> None:
-        """Take what the child wrote to its stderr; the end of it is kept."""
+        """Take what lies in the pipe of the child's stderr, so that its last words find room; one that goes on writing
+        is not listened to for ever."""
         with contextlib.suppress(BlockingIOError):
-            while data := os.read(self._noise, _NOISE_BYTES):
-                self._last_noise = (self._last_noise + data)[-_LAST_WORDS:]
+            self._last_noise = (self._last_noise + os.read(self._noise, _NOISE_BYTES))[-_LAST_WORDS:]
 
     def end(self, *, has_died: bool = False) -> Death:
         """Kill the child, or wait for it where it `has_died`; the object is of no use afterwards."""

@@ -136,3 +136,21 @@ def test_a_film_without_sound_has_no_audio_stream():
         for packet in [*stream.encode(av.VideoFrame(16, 16, "yuv420p")), *stream.encode(None)]:
             container.mux(packet)
     assert refusal_of(target.getvalue(), "mov") == "no-audio-stream"
+
+
+@pytest.mark.parametrize("place", [1 << 20, 1 << 44, 1 << 57])
+def test_a_header_that_leads_behind_the_end_is_the_same_on_a_disk_and_in_memory(place, tmp_path):
+    whole = song("w64")
+    at = whole.index(b"data\xf3\xac")
+    chunk = b"junk" + whole[at + 4 : at + 16] + (place << 3).to_bytes(8, "little")
+    data = whole[:at] + chunk + whole[at:]
+    (tmp_path / "x").write_bytes(data)
+    with (tmp_path / "x").open("rb") as on_disk:
+        outcomes = [refusal_of_track(file) for file in (io.BytesIO(data), on_disk)]
+    assert outcomes[0] == outcomes[1] == "corrupt"
+
+
+def refusal_of_track(file) -> str:
+    with pytest.raises(DecodeError) as refusal:
+        decode_clips(file, AUDIO, LIMITS)
+    return refusal.value.reason
