@@ -9,7 +9,7 @@ import numpy as np
 
 from tests import signals
 from tests.hostile.bytes import flac_block, flac_silence, streaminfo
-from tests.hostile.files import TAGGED, Hostile, hostile, song
+from tests.hostile.files import TAGGED, Hostile, encoded, hostile, song
 
 CHANGES = {"rate": ((48_000, 2), (24_000, 2)), "fewer": ((48_000, 2), (48_000, 1)), "more": ((48_000, 1), (48_000, 2))}
 """Hz and channels of the first half and of the second."""
@@ -19,7 +19,7 @@ CHANGES = {"rate": ((48_000, 2), (24_000, 2)), "fewer": ((48_000, 2), (48_000, 1
 def _half(encoding: str, rate: int, channels: int) -> bytes:
     """Five seconds; a FLAC does not say how long it is, so that all behind it belongs to it."""
     waveform = np.stack([signals.music(5.0, rate)] * channels)
-    file = signals.encode(waveform, rate, encoding, bit_rate=32_000 * channels)
+    file = encoded(waveform, rate, encoding, serial=rate * channels)
     return file[:21] + bytes((file[21] & 0xF0, 0, 0, 0, 0)) + file[26:] if encoding.startswith("flac") else file
 
 
