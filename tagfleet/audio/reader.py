@@ -139,7 +139,7 @@ class AudioReader:
             yield from self._file.demux(self._stream)
         except MemoryError as error:
             raise no_memory() from error
-        except av.FFmpegError:
+        except (av.FFmpegError, IndexError):  # the latter: PyAV met a stream that was not there when it opened the file
             self.n_refused += 1  # nothing behind it can be read; whether that matters shows in what is missing
 
     def _seek(self, to_s: float) -> None:
