@@ -31,6 +31,8 @@ from tagfleet.store.config import StorageConfig
 CHILD = "tagfleet.fleet.decoder_child"
 START_S = 120.0
 """Longest that a child may take to start."""
+END_S = 10.0
+"""Longest that a child may take to end once it has hung up: it has memory to give back, on a busy machine."""
 _MOST_JSON = 64 << 10
 _MOST_SAID = 1 << 20
 _MEMORY_EXIT = 17
@@ -114,13 +116,16 @@ class Decoder:
         return Heard(fingerprint=fingerprint, waveforms=waveforms, duration_s=duration_s, cpu_s=cpu_s, **costs)
 
     def _died(self, child: _Child, fingerprint: str | None, error: Exception) -> _Died:
-        code = child.end()
+        # One that has hung up is given time to end: the parent's own kill is not to be taken for the system's.
+        code = child.end(END_S if isinstance(error, (_Ended, OSError)) else 0.0)
         self._forget()
         if code in (_MEMORY_EXIT, -signal.SIGKILL):
             # Nobody but the system, short of memory, kills a decoder; by the child's own limit it ends by itself.
             what = f"more than {self.limits.max_memory_mb} MiB" if code == _MEMORY_EXIT else "killed by the system"
             return _Died(fingerprint=fingerprint, reason="memory", detail=what, by_itself=code != _MEMORY_EXIT)
         how = f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
+        if code is None:
+            how = "it hung up and did not end"
         if not isinstance(error, _Ended):
             how = f"it answered nonsense: {type(error).__name__}"
         how += child.last_words
@@ -265,12 +270,13 @@ class _Child:
             view = view[n_read:]
         return data
 
-    def end(self) -> int | None:
-        """The exit code, after it was killed if it still ran; negative: the signal."""
+    def end(self, patience_s: float = 0.2) -> int | None:
+        """Its exit code, negative: the signal that ended it; None when it still ran, and was killed here."""
         with suppress(OSError):
             self._asks.close()  # an idle one ends by that
+        code = None
         try:
-            self._process.wait(0.2)
+            code = self._process.wait(patience_s)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
@@ -279,7 +285,7 @@ class _Child:
             self._said.seek(max(0, self._said.seek(0, os.SEEK_END) - 2000))
             lines = self._said.read().decode(errors="replace").strip().splitlines()
         self.last_words = f" ({_text(lines[-1], 200)})" if lines else ""
-        return self._process.returncode
+        return code
 
     def peak_memory_mb(self) -> float:
         """Highest resident memory so far; 0 where the system does not say."""

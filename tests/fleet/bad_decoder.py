@@ -1,5 +1,6 @@
 """A decoder whose tracks do what their names say; started as the child of a `Decoder`."""
 
+import atexit
 import ctypes
 import os
 import signal
@@ -30,6 +31,12 @@ def decode_clips(file, audio, limits):
         os.abort()
     if name.startswith("exit"):
         os._exit(3)
+    if name.startswith("slow-end"):
+        atexit.register(time.sleep, 1.0)
+        raise KeyError("something")
+    if name.startswith("lively-garbage"):
+        os.write(3, b"\xff" * 100_000)
+        time.sleep(1000)
     if name.startswith("hang"):
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
         time.sleep(1000)

@@ -34,6 +34,7 @@ def tracks(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tracks")
     data = encode(music(20, 22_050), 22_050, "wav")
     names = ["good", "segv", "abort", "exit", "hang", "memory", "creeping", "killed-once", "killed-always", "garbage"]
+    names += ["slow-end", "lively-garbage"]
     for name in names:
         (folder / name).write_bytes(data)
     (folder / "cut").write_bytes(data[:2000])
@@ -78,6 +79,8 @@ def test_the_same_bits_as_without_a_process_between(tracks, good):
         ("creeping", "memory", "more than 600 MiB"),
         ("killed-always", "memory", "killed by the system"),
         ("garbage", "decoder-crash", "exit code 0|nonsense"),
+        ("lively-garbage", "decoder-crash", "nonsense"),
+        ("slow-end", "decoder-crash", r"exit code 1 \(KeyError: 'something'\)"),
     ],
 )
 def test_a_track_that_kills_its_decoder_costs_itself_alone(tracks, good, name, reason, told):
@@ -170,7 +173,7 @@ class Said:
     def ask(self, what):
         pass
 
-    def end(self):
+    def end(self, patience_s=0.0):
         return 0
 
     last_words = ""
