@@ -28,6 +28,10 @@ from tests.hostile.mutate import broken
 AUDIO = AudioConfig(clip_frames=32, n_clips=3)
 """Three clips of half a second: files of three seconds are sought in, too."""
 LIMITS = DecodeLimits(max_track_s=10, max_memory_mb=512)
+REGRESSIONS = ((1, 13_375, "corrupt"),)
+"""(seed, index) of inputs that killed a decoder, and their outcome since.
+
+13375: PyAV raised IndexError for a stream that comes up late."""
 SUSPICIOUS = ("decoder-crash", "timeout", "memory")
 """Outcomes that are told one by one."""
 
@@ -108,7 +112,7 @@ def main() -> int:
     tally = Tally()
     with tempfile.TemporaryDirectory() as folder, Decoder(AUDIO, LIMITS, StorageConfig()) as decoder:
         if words.index is not None:
-            fuzz(decoder, words.seed, words.index, Path(f"hostile-{words.seed}-{words.index}"), tally)
+            fuzz(decoder, words.seed, words.index, Path(f"hostile-{words.seed}-{words.index}").resolve(), tally)
         end, told = time.monotonic() + 60 * words.minutes, time.monotonic()
         index = 0
         while words.index is None and time.monotonic() < end:

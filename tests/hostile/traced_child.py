@@ -13,5 +13,5 @@ TRACE = "TAGFLEET_TEST_TRACE"
 CALLS = "open,openat,openat2,creat,open_by_handle_at,socket,connect,execve,execveat,io_uring_setup"
 
 if __name__ == "__main__":
-    strace = ["strace", "-D", "-ff", "--seccomp-bpf", "-qq", "-s", "1000", "-xx", "-e", f"trace={CALLS}"]
+    strace = ["strace", "-D", "-ff", "--seccomp-bpf", "-q", "-s", "1000", "-xx", "-e", f"trace={CALLS}"]
     os.execvp("strace", [*strace, "-o", os.environ[TRACE], sys.executable, "-m", "tagfleet.fleet.decoder_child"])
