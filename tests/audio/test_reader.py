@@ -108,6 +108,23 @@ def test_a_cover_art_in_front_is_stepped_over():
     assert source.n_bytes < 2 * len(song("mp3")) + 200_000
 
 
+class OneMore:
+    """PyAV knows the streams that were there when it opened the file. One more, of a hostile Ogg, is met on the way."""
+
+    def demux(self, stream):
+        raise IndexError("list index out of range")
+
+    def close(self):
+        pass
+
+
+def test_a_stream_that_comes_up_on_the_way_ends_what_can_be_read():
+    with AudioReader(io.BytesIO(song("opus")), LIMITS) as reader:
+        reader._file = OneMore()
+        assert list(reader.frames(0.0)) == []
+        assert reader.n_refused == 1
+
+
 class BrokenLine(io.BytesIO):
     """Fails as an object store does, in the middle."""
 

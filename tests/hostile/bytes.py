@@ -159,6 +159,15 @@ def _ogg_page(packets: list[tuple[bytes, int]], serial: int, number: int, flags:
     return sealed(page)
 
 
+def ogg_places(ogg: bytes) -> Iterator[int]:
+    """Where its pages begin."""
+    at = 0
+    while at < len(ogg):
+        yield at
+        n_segments = ogg[at + 26]
+        at += 27 + n_segments + sum(ogg[at + 27 : at + 27 + n_segments])
+
+
 def sealed(page: bytes) -> bytes:
     """An Ogg page with the right checksum: zlib's with its bits the other way round, from 0, not inverted."""
     data = page[:22] + bytes(4) + page[26:]

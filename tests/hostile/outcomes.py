@@ -45,7 +45,7 @@ def hear_all(
 def hear(decoder: Decoder, file: Hostile, folder: Path) -> Outcome:
     start = time.monotonic()
     with _peak_memory(decoder) as peak_mb:
-        heard = decoder.listen(file.uri or str(folder / file.name))
+        heard = decoder.listen(str(folder / file.name) if file.uri is None else file.uri)
     seconds = time.monotonic() - start
     if heard.error is not None:
         assert heard.waveforms is None

@@ -34,7 +34,7 @@ def cut() -> Iterator[Hostile]:
         for part in range(1, 16):
 
             def data(name: str = name, part: int = part) -> bytes:
-                whole = {"m4a-map-first": map_first, "rf64": rf64}.get(name, song)(name)
+                whole = _WHOLE[name]() if name in _WHOLE else song(name)
                 return whole[: len(whole) * part // 16]
 
             if part == 15 and name in ("mp3", "rf64"):
@@ -42,9 +42,8 @@ def cut() -> Iterator[Hostile]:
             yield hostile(f"cut-{part:02}-{name}.{name.split('-')[0]}", f"{name}, cut at every 1/16", expected, data)
 
 
-def map_first(_: str) -> bytes:
+def map_first(m4a: bytes) -> bytes:
     """An m4a as a server would send it: its `moov` box before its audio, which thereby moves."""
-    m4a = song("m4a")
     at = m4a.index(b"moov") - 4
     moov = bytearray(m4a[at:])
     place = moov.index(b"stco") + 12  # one chunk
@@ -53,14 +52,16 @@ def map_first(_: str) -> bytes:
     return m4a[:ftyp] + moov + m4a[ftyp:at]
 
 
-def rf64(_: str) -> bytes:
-    """The song as EBU Tech 3306 has it: a WAV whose sizes have 64 bits and are in a chunk of their own."""
-    wav = song("wav")
+def rf64(wav: bytes) -> bytes:
+    """A WAV as EBU Tech 3306 has it: its sizes have 64 bits and are in a chunk of their own."""
     data = wav.index(b"data")
     n_bytes = len(wav) - data - 8
     sizes = struct.pack("<QQQI", len(wav) + 28, n_bytes, n_bytes // 2, 0)
     head = b"RF64\xff\xff\xff\xffWAVE" + chunk(b"ds64", sizes)
     return head + wav[12 : data + 4] + b"\xff\xff\xff\xff" + wav[data + 8 :]
+
+
+_WHOLE = {"m4a-map-first": lambda: map_first(song("m4a")), "rf64": lambda: rf64(song("wav"))}
 
 
 def empty() -> Iterator[Hostile]:
