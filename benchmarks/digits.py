@@ -45,10 +45,10 @@ def creator(speaker: str, side: str) -> str:
     return next(name for n in count() if split_of(f"creator {(name := f'{speaker}-{n}')}") == side)
 
 
-def measure(fsdd: Path, sides: dict[str, str], epochs: int) -> dict[str, Any]:
-    """The evaluation of a training with each speaker on the side named."""
+def measure(fsdd: Path, sides: dict[str, str], epochs: int, keep: Path | None = None) -> dict[str, Any]:
+    """The evaluation of a training with each speaker on the side named; made in `keep`, if it is there."""
     with tempfile.TemporaryDirectory() as folder:
-        here = Path(folder)
+        here = keep or Path(folder)
         with (here / "digits.jsonl").open("w", encoding="utf-8") as rows:
             for path in sorted(fsdd.glob("*.wav")):
                 digit, speaker, _ = path.stem.split("_")
@@ -74,6 +74,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("fsdd", type=Path)
     parser.add_argument("--epochs", type=int, default=30)
+    parser.add_argument("--keep", type=Path, help="one training only, whose root stays in this folder")
     given = parser.parse_args()
     fsdd = given.fsdd.resolve()
     speakers = sorted({path.stem.split("_")[1] for path in fsdd.glob("*.wav")})
@@ -81,10 +82,12 @@ def main() -> None:
     values = []
     for n, test in enumerate(speakers):
         sides = dict.fromkeys(speakers, "train") | {speakers[n - 1]: "validation", test: "test"}
-        axis = measure(fsdd, sides, given.epochs)["axes"][0]
+        axis = measure(fsdd, sides, given.epochs, given.keep)["axes"][0]
         pair = tuple(axis[which]["measures"]["accuracy"]["value"] for which in ("model", "baseline"))
         values.append(pair)
         print(f"| {test} | {pair[0]:.3f} | {pair[1]:.3f} | 0.100 | {axis['model']['n_tracks']} |", flush=True)
+        if given.keep:
+            return
     means = [statistics.mean(column) for column in zip(*values, strict=True)]
     print(f"| mean | {means[0]:.3f} | {means[1]:.3f} | 0.100 | |")
 

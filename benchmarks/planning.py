@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -35,10 +36,13 @@ LINEAGE_NOW = {
     "model_id": "b" * 64,
     "calibration_digest": "c" * 16,
     "taxonomy_version": "d" * 16,
+    "backend": "torch",
 }
 
 
-def make_tables(root: Storage, n: int, n_changed: int) -> None:
+def make_tables(
+    root: Storage, n: int, n_changed: int, lineage: Mapping[str, str] = LINEAGE_NOW, n_logits: int = 27
+) -> None:
     """Catalogue and predictions of `n` rows each, in files of ROWS_PER_FILE, straight into the two tables."""
     catalog, predictions = Table(root, "catalog"), Table(root, "predictions")
     catalog.create(TRACKS)
@@ -47,7 +51,8 @@ def make_tables(root: Storage, n: int, n_changed: int) -> None:
     for start in range(0, n, ROWS_PER_FILE):
         stop = min(n, start + ROWS_PER_FILE)
         tracks.append(_put(root, "catalog", f"c-{start}.parquet", _tracks(start, stop, n_changed)))
-        rows.append(_put(root, "predictions", f"p-{start}.parquet", _predictions(start + n_changed, stop + n_changed)))
+        made = _predictions(start + n_changed, stop + n_changed, lineage, n_logits)
+        rows.append(_put(root, "predictions", f"p-{start}.parquet", made))
     catalog.swap(tracks, [], schema=TRACKS, base_version=0, run_id="made")
     predictions.swap(rows, [], schema=PREDICTIONS, base_version=0, run_id="made")
 
@@ -70,7 +75,7 @@ def _tracks(start: int, stop: int, n_changed: int) -> pa.Table:
     return conform(pa.table({"track_id": ids, "uri": uris, "etag": etags, "size_bytes": size}), TRACKS)
 
 
-def _predictions(start: int, stop: int) -> pa.Table:
+def _predictions(start: int, stop: int, lineage: Mapping[str, str], n_logits: int) -> pa.Table:
     rng = np.random.default_rng(start)
     ids = _ids(start, stop)
     tags = []
@@ -84,10 +89,10 @@ def _predictions(start: int, stop: int) -> pa.Table:
         "tags": pa.array(tags, PREDICTIONS.field("tags").type),
         "probabilities": pa.array(tags, PREDICTIONS.field("tags").type),
         "pooled_logits": pa.FixedSizeListArray.from_arrays(
-            pa.array(rng.standard_normal(len(ids) * 27, dtype=np.float32)), 27
+            pa.array(rng.standard_normal(len(ids) * n_logits, dtype=np.float32)), n_logits
         ).cast(pa.list_(pa.float32())),
         "audio_fingerprint": [f"{n:032x}:8000000" for n in range(start, stop)],
-        **{name: [value] * len(ids) for name, value in LINEAGE_NOW.items()},
+        **{name: [value] * len(ids) for name, value in lineage.items()},
         "run_id": ["made"] * len(ids),
         "tagged_at": pa.array([datetime.now(UTC)] * len(ids), PREDICTIONS.field("tagged_at").type),
     }

@@ -27,6 +27,9 @@ class Format:
     options: dict[str, str] = field(default_factory=dict)
 
 
+OGG = {"ogg": Format("ogg", "vorbis", "fltp", 160_000, {"strict": "experimental"})}
+"""Beside FORMATS where seeking is compared."""
+
 FORMATS = {
     "mp3-320": Format("mp3", "libmp3lame", "fltp", 320_000, {"compression_level": "7"}),
     "mp3-128": Format("mp3", "libmp3lame", "fltp", 128_000, {"compression_level": "7"}),
@@ -67,12 +70,13 @@ def _piece_in_all_formats(folder: Path, piece: int, n_pieces: int) -> list[Bench
     tracks = []
     for name, format in FORMATS.items():
         path = folder / f"{name}-{piece:02}.{format.suffix}"
-        _encode(waveform, format, path)
+        encode(waveform, format, path)
         tracks.append(BenchTrack(path=str(path), format=name, duration_s=duration_s))
     return tracks
 
 
-def _encode(waveform: NDArray[np.float32], format: Format, path: Path) -> None:
+def encode(waveform: NDArray[np.float32], format: Format, path: Path) -> None:
+    """(2, n_samples) at SAMPLE_RATE as a file."""
     frame = av.AudioFrame.from_ndarray(waveform, "fltp", "stereo")
     frame.sample_rate, frame.pts = SAMPLE_RATE, 0
     with av.open(path, "w") as file:

@@ -32,12 +32,9 @@ def body(start: Start) -> RetagReport:
     """Plan, or find the plan of this run; carry it out; commit."""
     given, settings = start.given, start.settings
     ask = Ask(
-        model=given.model,
         run_id=start.run_id,
-        only=given.only,
         catalog_version=given.catalog,
-        limit=given.limit,
-        retry_failed=given.retry_failed,
+        **{name: getattr(given, name) for name in ("model", "only", "limit", "retry_failed")},
     )
     return retag(
         start.root,
@@ -45,6 +42,7 @@ def body(start: Start) -> RetagReport:
         config=settings.retag,
         audio=settings.audio if any(name.startswith("audio.") for name in start.sources) else None,
         publish=given.publish,
+        tidy=settings.predictions,
         price_per_hour=settings.price_per_hour,
         tell=say,
         **start.machines,

@@ -174,6 +174,9 @@ class FetchError(TrackError):
 
     code = "fetch"
     stage = "fetch"
+    reasons: ClassVar[frozenset[str]] = frozenset(
+        ["not-found", "not-a-file", "forbidden", "unreachable", "too-large", "unsupported-uri", "timeout", "changed"]
+    )
 
 
 class DecodeError(TrackError):

@@ -79,7 +79,7 @@ CORRECTIONS = pa.schema(
 
 TAG = pa.struct([pa.field("axis", pa.string()), pa.field("label", pa.string()), pa.field("probability", pa.float32())])
 
-LINEAGE = ("audio_fingerprint", "audio_digest", "model_id", "calibration_digest", "taxonomy_version")
+LINEAGE = ("audio_fingerprint", "audio_digest", "model_id", "calibration_digest", "taxonomy_version", "backend")
 """What makes a re-tag necessary: a row whose lineage is unchanged is not made again."""
 
 PREDICTIONS = pa.schema(

@@ -43,6 +43,7 @@ ONLY_IN = {
     "torch": {"audio", "model", "fleet"},
     "safetensors": {"model", "fleet"},
     "optuna": {"fleet"},
+    "openvino": {"model"},
     "kubernetes": {"submit"},
     "yaml": {"submit"},
     "pathspec": {"submit"},

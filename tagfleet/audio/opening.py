@@ -28,6 +28,8 @@ def open_container(source: BinaryIO, offset: int, container: str) -> InputContai
             buffer_size=_BUFFER_BYTES,
             io_open=_refuse_second_file,
         )
+    except MemoryError as error:  # FFmpeg's is one
+        raise no_memory() from error
     except av.FFmpegError as error:
         raise DecodeError("corrupt", f"no readable {container} header: {error.strerror}") from error
 
@@ -49,6 +51,11 @@ def audio_stream(file: InputContainer, limits: DecodeLimits) -> av.AudioStream:
     if stream.channels > limits.max_channels:
         raise DecodeError("bad-channels", f"{stream.channels} channels; at most {limits.max_channels} are taken")
     return stream
+
+
+def no_memory() -> DecodeError:
+    """For what FFmpeg raises where it gets no memory, be it that a header asks for absurd amounts of it."""
+    return DecodeError("memory", "FFmpeg was given less memory than it asked for")
 
 
 class _From:

@@ -12,7 +12,7 @@ import av
 from tagfleet.audio.config import DecodeLimits
 from tagfleet.audio.containers import after_id3, sniff_container, stated_bytes, stores_duration
 from tagfleet.audio.mono import FULL_SCALE
-from tagfleet.audio.opening import audio_stream, open_container
+from tagfleet.audio.opening import audio_stream, no_memory, open_container
 from tagfleet.errors import DecodeError
 
 TOLERANCE = 0.05
@@ -119,6 +119,8 @@ class AudioReader:
         for packet in self._packets():
             try:
                 frames = self._decoder.decode(packet)
+            except MemoryError as error:  # FFmpeg's is one
+                raise no_memory() from error
             except av.FFmpegError:
                 self.n_refused += 1
                 continue
@@ -139,6 +141,8 @@ class AudioReader:
         self._at_start = False
         try:
             yield from self._file.demux(self._stream)
+        except MemoryError as error:  # FFmpeg's is one
+            raise no_memory() from error
         except av.FFmpegError:
             self.n_refused += 1  # nothing behind it can be read; whether that matters shows in what is missing
 
@@ -147,6 +151,8 @@ class AudioReader:
         try:
             self._file.seek(int(to_s / self._tick_s) + self._origin, stream=self._stream)
             self._at_start = False
+        except MemoryError as error:  # FFmpeg's is one
+            raise no_memory() from error
         except av.FFmpegError:
             self._reopen()
 

@@ -63,6 +63,7 @@ def retag(
             ray_config=session.settings.ray,
             audio=audio_of(session),
             publish=publish,
+            tidy=session.settings.predictions,
             price_per_hour=session.settings.price_per_hour,
             watch=run.watch,
             tell=say,

@@ -43,6 +43,8 @@ class Lease:
     taken_at: str
     renewed_at: float
     """Seconds since 1970, by the holder's clock."""
+    last_run: str = ""
+    """The last re-tag, which is this one unless somebody only tidies up."""
     ended: bool = False
     """True when the run is over, however it ended."""
 
@@ -54,13 +56,13 @@ class Lease:
 
 
 @contextmanager
-def lease(root: Storage, run_id: str) -> Iterator[None]:
-    """Hold the lease while the body runs.
+def lease(root: Storage, run_id: str, *, housekeeping: bool = False) -> Iterator[None]:
+    """Hold the lease while the body runs. housekeeping: it is no re-tag, only must not meet one.
 
     Raises ConflictError when another holds it. After a start of the same run on another machine it waits, for a minute
     at most, until that one's lease has run out: it is dead, or it would still renew it.
     """
-    number, mine = _take(root, run_id)
+    number, mine = _take(root, run_id, housekeeping)
     over = Event()
 
     def renew() -> None:
@@ -91,7 +93,7 @@ def last_lease(root: Storage) -> tuple[int, Lease | None]:
     return int(keys[-1].rpartition("/")[2].removesuffix(".json")), said
 
 
-def _take(root: Storage, run_id: str) -> tuple[int, Lease]:
+def _take(root: Storage, run_id: str, housekeeping: bool) -> tuple[int, Lease]:
     deadline = time.monotonic() + TTL_S + 2 * _POLL_S
     while True:
         number, held = last_lease(root)
@@ -105,6 +107,7 @@ def _take(root: Storage, run_id: str) -> tuple[int, Lease]:
                 began=_process_began(os.getpid()),
                 taken_at=datetime.now(UTC).isoformat(timespec="seconds"),
                 renewed_at=now,
+                last_run=(held.last_run if held else "") if housekeeping else run_id,
             )
             if root.create(_key(number + 1), json.dumps(asdict(mine)).encode()):
                 if number > 1:

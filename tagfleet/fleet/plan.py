@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from tagfleet.audio.decode import TRANSIENT
 from tagfleet.errors import ConflictError, CountsError, NotFoundError
 from tagfleet.fleet.distribution import Distribution, label_texts
+from tagfleet.model.config import Backend
 from tagfleet.schemas import LINEAGE, PLAN
 from tagfleet.store.objects import Storage
 
@@ -85,7 +86,7 @@ class Plan:
     model_id: str
     lineage: Mapping[str, str]
     """What its rows will say of the tagger."""
-    backend: str
+    backend: Backend
     only: Only
     catalog_version: int
     base_version: int | None

@@ -9,6 +9,7 @@ from pydantic import Field, field_validator
 
 from tagfleet.config import Section
 from tagfleet.errors import ConfigError
+from tagfleet.model.config import Backend
 
 GPU_WORKER_CPUS = 0.5
 """CPUs that an actor on a GPU reserves: it copies, and writes data files."""
@@ -60,8 +61,9 @@ class RetagConfig(Section):
     """Actors that hold the network on a GPU; 0: every worker runs it for its own tracks, on its CPU."""
     gpus_per_worker: float = Field(default=1.0, gt=0)
     """GPUs that one such actor reserves: a part of one, or whole ones."""
-    backend: str = "torch"
-    """What runs the network."""
+    backend: Backend = "torch"
+    """What computes the network; another one tags all tracks anew. `torch-bf16` and `openvino-bf16` need processors
+    that compute in bfloat16, the last two the extra `openvino`. Costs: docs/performance.md."""
     tracks_per_part: int = Field(default=128, gt=0)
     """Most tracks of one data file: what is repeated when a worker dies."""
     keep_log_mels: bool = False

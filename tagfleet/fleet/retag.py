@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from tagfleet.audio.config import AudioConfig, DecodeLimits
 from tagfleet.errors import ConflictError, DigestMismatch, GateRefused, TooManyFailures
 from tagfleet.fleet.gate import GateValue
+from tagfleet.fleet.housekeeping import tidy_up
 from tagfleet.fleet.lease import last_lease, lease
 from tagfleet.fleet.metrics import show_report
 from tagfleet.fleet.plan import REMOVE, RETRY, Ask, Plan, stored_plan
@@ -17,7 +18,9 @@ from tagfleet.fleet.retag_report import RetagReport, RunTimes, make_report, stor
 from tagfleet.fleet.runs import Watch, unwatched
 from tagfleet.fleet.taggers import load_tagger
 from tagfleet.fleet.tagging import adopt, make_parts
+from tagfleet.model.config import Backend
 from tagfleet.model.tagger import Tagger
+from tagfleet.store.config import PredictionsConfig
 from tagfleet.store.models import ModelRef
 from tagfleet.store.objects import Storage
 from tagfleet.store.parts import PartFile, find_parts
@@ -27,7 +30,9 @@ from tagfleet.store.tables import Table
 Tell = Callable[[str], None]
 
 
-def open_model(root: Storage, model: str, backend: str, audio: AudioConfig | None = None) -> tuple[ModelRef, Tagger]:
+def open_model(
+    root: Storage, model: str, backend: Backend, audio: AudioConfig | None = None
+) -> tuple[ModelRef, Tagger]:
     """The published tagger of a run. audio: what settings say of the audio path, where they do.
 
     Raises NotFoundError without such a model, DigestMismatch when `audio` is not the tagger's.
@@ -50,14 +55,15 @@ def retag(
     ray_config: RayConfig,
     audio: AudioConfig | None = None,
     publish: bool = True,
+    tidy: PredictionsConfig | None = None,
     price_per_hour: float = 0.0,
     watch: Watch = unwatched,
     tell: Tell = lambda text: None,
 ) -> RetagReport:
     """Plan, hear, tag and commit in one transaction; a second call for a committed run changes nothing.
 
-    publish: False stages the snapshot and leaves readers where they are. audio: as in `open_model`. tell: is told what
-    will be done.
+    publish: False stages the snapshot and leaves readers where they are. tidy: compact and vacuum after a commit.
+    audio: as in `open_model`. tell: is told what will be done.
     Raises what `open_model` and `plan_run` raise; ConflictError when another run is at work or has committed since;
     JobError when a stage fails; TooManyFailures; GateRefused, with the snapshot staged; CountsError.
     """
@@ -86,6 +92,8 @@ def retag(
                 raise refusal(plan, refused)
             return report
         predictions.commit(prepared)
+    if tidy is not None and prepared.changes and (why := tidy_up(root, tidy)):
+        tell(why)
     return report
 
 
@@ -102,12 +110,15 @@ def refusal(plan: Plan, refused: Sequence[GateValue]) -> GateRefused:
 def unfinished_run(root: Storage, ask: Ask) -> str | None:
     """The id of the last run, when it was interrupted and would do just what is asked now; None otherwise."""
     _, last = last_lease(root)
-    plan = stored_plan(root, last.run_id) if last else None
+    plan = stored_plan(root, last.last_run) if last and last.last_run else None
     if plan is None or plan.only != ask.only or ask.limit is not None or plan.n_left or ask.retry_failed:
+        return None
+    if not plan.work:  # it ended: there was nothing to commit
         return None
     ref, _ = load_tagger(root, ask.model)
     same = plan.model == str(ref) and (plan.base_version or 0) == max(0, Predictions(root).table.latest())
-    same = same and plan.catalog_version == (ask.catalog_version or Table(root, "catalog").version())
+    wanted = Table(root, "catalog").version() if ask.catalog_version is None else ask.catalog_version
+    same = same and plan.catalog_version == wanted
     return plan.run_id if same and not Predictions(root).table.committed(plan.run_id) else None
 
 

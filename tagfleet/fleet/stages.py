@@ -30,6 +30,7 @@ from tagfleet.fleet.kept import keep_log_mels, kept_log_mel
 from tagfleet.fleet.metrics import count_part
 from tagfleet.fleet.taggers import load_tagger
 from tagfleet.fleet.tallying import tally_rows
+from tagfleet.model.config import Backend
 from tagfleet.model.tagger import Tagger, TrackPrediction
 from tagfleet.schemas import LOG_MELS, PARTS, PREDICTIONS
 from tagfleet.store.objects import Storage
@@ -46,7 +47,7 @@ class RunFacts:
     run_id: str
     model: str
     model_id: str
-    backend: str
+    backend: Backend
     tagged_at: datetime
     keep_log_mels: bool = False
 

@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tagfleet.errors import LeakError, NotFoundError
+from tagfleet.model.config import Backend
 from tagfleet.model.tagger import TAGGER_FILE, WEIGHTS_FILE, Tagger
 from tagfleet.store.models import ModelRef, ModelStore
 from tagfleet.store.objects import Storage
@@ -21,11 +22,14 @@ CARD_FILE = "README.md"
 
 
 def load_tagger(
-    root: Storage, model: str, *, expected_id: str | None = None, device: str = "cpu", backend: str = "torch"
+    root: Storage, model: str, *, expected_id: str | None = None, device: str = "cpu", backend: Backend = "torch"
 ) -> tuple[ModelRef, Tagger]:
-    """A published tagger by alias, name or name:version; DigestMismatch when it is not `expected_id`."""
+    """A published tagger by alias, name or name:version; DigestMismatch when it is not `expected_id`.
+
+    ConfigError for a backend that cannot run here.
+    """
     ref, files = ModelStore(root).load(model, only=(TAGGER_FILE, WEIGHTS_FILE))
-    return ref, Tagger.from_files(files, expected_id=expected_id, device=device)
+    return ref, Tagger.from_files(files, expected_id=expected_id, device=device, backend=backend)
 
 
 def split_file(root: Storage, model: str) -> dict[str, str]:

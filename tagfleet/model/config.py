@@ -9,6 +9,8 @@ from pydantic import Field, field_validator, model_validator
 from tagfleet.config import Section
 
 Preset = Literal["shortchunk-res", "fcn", "conv11"]
+Backend = Literal["torch", "torch-bf16", "openvino", "openvino-bf16"]
+"""What computes the network when tracks are tagged (model/backends.py)."""
 OWN_BLOCKS: dict[Preset, int] = {"shortchunk-res": 7, "fcn": 5, "conv11": 6}
 """Blocks of a preset that names no other number; each halves bands and frames."""
 FEWEST_BLOCKS: dict[Preset, int] = {"shortchunk-res": 4, "fcn": 3, "conv11": 6}

@@ -97,7 +97,8 @@ class TagNet(nn.Module):
         super().__init__()
         self.pooling = config.pooling
         self.norm_db = nn.BatchNorm2d(1)
-        self.blocks, n_out = make_blocks(config)
+        blocks, n_out = make_blocks(config)
+        self.blocks: nn.Module = blocks
         hidden = config.preset == "shortchunk-res"
         self.dense: nn.Module = nn.Linear(n_out, n_out) if hidden else nn.Identity()
         self.norm_dense: nn.Module = nn.BatchNorm1d(n_out) if hidden else nn.Identity()
@@ -126,6 +127,7 @@ def for_inference(net: TagNet) -> TagNet:
     zero padding of the first convolution means the mean level, which no folded weight can express.
     """
     net = copy.deepcopy(net).eval().requires_grad_(False)
+    assert isinstance(net.blocks, nn.Sequential)
     for block in net.blocks:
         assert isinstance(block, (ResidualBlock, ConvBlock))
         block.fold_norms()

@@ -21,8 +21,9 @@ from tagfleet.audio.config import AudioConfig
 from tagfleet.config import Section
 from tagfleet.errors import DigestMismatch
 from tagfleet.labels.taxonomy import Taxonomy
+from tagfleet.model.backends import with_backend
 from tagfleet.model.calibration import POOLINGS, Calibration, pool
-from tagfleet.model.config import NetworkConfig
+from tagfleet.model.config import Backend, NetworkConfig
 from tagfleet.model.network import TagNet, for_inference
 
 TAGGER_FILE = "tagger.json"
@@ -46,7 +47,14 @@ class TrackPrediction:
     """The labels that count, the most probable first: one or, when the answer is "unknown", none on an exclusive axis,
     any number on the others."""
     pooled_logits: NDArray[np.float32]
-    """Flat: per axis, in the taxonomy's order, the (n_poolings, n_labels) of `calibration.pool`."""
+    """Flat: per axis, by their names, the (n_poolings, n_labels) of `calibration.pool`."""
+
+    def __eq__(self, other: object) -> bool:
+        """Bit for bit; what a dataclass would write cannot compare arrays."""
+        if not isinstance(other, TrackPrediction):
+            return NotImplemented
+        said = (self.probabilities, self.accepted) == (other.probabilities, other.accepted)
+        return said and np.array_equal(self.pooled_logits, other.pooled_logits)
 
 
 class TrainingFacts(Section):
@@ -97,9 +105,10 @@ class Tagger:
         facts: TrainingFacts,
         calibration: Calibration | None = None,
         device: str = "cpu",
+        backend: Backend = "torch",
     ) -> None:
         """`weights` is a TagNet's state dict; DigestMismatch when a name or shape differs from `network`'s, or when the
-        calibration was made for other axes than the taxonomy's.
+        calibration was made for other axes than the taxonomy's. ConfigError for a backend that cannot run here.
         """
         self.audio = audio
         self.network = network
@@ -108,6 +117,7 @@ class Tagger:
         self.calibration.check(taxonomy.axes)
         self.facts = facts
         self.device = device
+        self.backend = backend
         self.weights = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
         self.model_id = _model_id(audio, network, taxonomy, safetensors.torch.save(self.weights))
         net = TagNet(network, n_labels(taxonomy))
@@ -115,7 +125,7 @@ class Tagger:
             net.load_state_dict(self.weights)
         except RuntimeError as error:
             raise DigestMismatch(f"the weights do not fit the network's settings: {error}") from error
-        self._net = for_inference(net).to(device)
+        self._net = with_backend(for_inference(net), backend, device)
 
     @property
     def lineage(self) -> dict[str, str]:
@@ -125,6 +135,7 @@ class Tagger:
             "model_id": self.model_id,
             "calibration_digest": self.calibration.digest,
             "taxonomy_version": self.taxonomy.version,
+            "backend": self.backend,
         }
 
     def with_calibration(self, calibration: Calibration) -> Tagger:
@@ -153,23 +164,26 @@ class Tagger:
         Bit for bit the same whatever was tagged before; the number of torch threads is the caller's.
         """
         logits = self.clip_logits(log_mel)
-        return self.tag_again(np.concatenate([pool(logits[axis.axis]).ravel() for axis in self.taxonomy.axes]))
+        return self.tag_again(np.concatenate([pool(logits[axis]).ravel() for axis in sorted(logits)]))
 
     def tag_again(self, pooled_logits: NDArray[np.float32]) -> TrackPrediction:
         """What `tag` said of a track, from the `pooled_logits` that it gave: for another calibration or other names.
 
         Raises DigestMismatch when there are more or fewer than this tagger's labels need.
         """
-        shapes = [(len(POOLINGS), len(axis.labels)) for axis in self.taxonomy.axes]
-        ends = np.cumsum([rows * columns for rows, columns in shapes])
+        # By name: the order of a taxonomy's axes is no part of the model's id.
+        names = sorted(axis.axis for axis in self.taxonomy.axes)
+        sizes = n_labels(self.taxonomy)
+        ends = np.cumsum([len(POOLINGS) * sizes[name] for name in names])
         if pooled_logits.shape != (ends[-1],):
             raise DigestMismatch(
                 f"{pooled_logits.size} pooled logits are stored, this tagger's labels need {ends[-1]}",
                 hint="tag with --only all",
             )
+        flat = dict(zip(names, np.split(pooled_logits, ends[:-1]), strict=True))
         probabilities, accepted = {}, {}
-        for axis, shape, flat in zip(self.taxonomy.axes, shapes, np.split(pooled_logits, ends[:-1]), strict=True):
-            p = self.calibration.from_pooled(axis, flat.reshape(shape))
+        for axis in self.taxonomy.axes:
+            p = self.calibration.from_pooled(axis, flat[axis.axis].reshape(len(POOLINGS), -1))
             row = tuple(LabelProbability(label.id, float(value)) for label, value in zip(axis.labels, p, strict=True))
             probabilities[axis.axis] = row
             accepted[axis.axis] = tuple(row[i] for i in self.calibration.accepted(axis, p))
@@ -191,11 +205,19 @@ class Tagger:
         return {TAGGER_FILE: text.encode() + b"\n", WEIGHTS_FILE: safetensors.torch.save(self.weights)}
 
     @classmethod
-    def from_files(cls, files: Mapping[str, bytes], *, expected_id: str | None = None, device: str = "cpu") -> Tagger:
+    def from_files(
+        cls,
+        files: Mapping[str, bytes],
+        *,
+        expected_id: str | None = None,
+        device: str = "cpu",
+        backend: Backend = "torch",
+    ) -> Tagger:
         """Read what `to_files` gave, whatever other files lie beside; never unpickles.
 
         Raises DigestMismatch when a file is missing or not readable, when the content does not hash to the recorded
-        id (or to `expected_id`), and when this code's audio path is not the one that the network was trained on.
+        id (or to `expected_id`), and when this code's audio path is not the one that the network was trained on;
+        ConfigError for a backend that cannot run here.
         """
         try:
             described = _TaggerFile.model_validate_json(files[TAGGER_FILE])
@@ -221,6 +243,7 @@ class Tagger:
             facts=described.facts,
             calibration=described.calibration,
             device=device,
+            backend=backend,
         )
         for what, found, wanted in (
             ("model", tagger.model_id, described.model_id),

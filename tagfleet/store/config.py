@@ -1,4 +1,7 @@
-"""Where object storage answers. Credentials have no place here: each client takes them from the usual AWS chain."""
+"""Where object storage answers, and how long what lies there is kept.
+
+Credentials have no place here: each client takes them from the usual AWS chain.
+"""
 
 from __future__ import annotations
 
@@ -23,3 +26,16 @@ class StorageConfig(Section):
     whole_bytes: int = Field(default=2 << 20, ge=0)
     """Objects of audio up to this size are read as a whole: the bytes saved would not pay for the requests. More is
     faster where requests are slow and bytes are free."""
+
+
+class PredictionsConfig(Section):
+    """How long snapshots can be read, and how many files one is made of."""
+
+    history_days: float = Field(default=30.0, ge=0, le=365)
+    """For how many days a snapshot can still be read after another took its place; `vacuum` deletes what is older."""
+    orphan_days: float = Field(default=7.0, ge=0)
+    """For how many days what an interrupted run has made waits to be gone on with."""
+    target_file_mb: int = Field(default=32, ge=1, le=1024)
+    """Size of the data files that `compact` makes, in MiB: 60,000 rows of 45 labels. A re-tag rewrites whole files."""
+    compact_from: int = Field(default=100, ge=2)
+    """From how many data files below half that size on `compact` joins them."""

@@ -131,15 +131,15 @@ def find_parts(root: Storage, run_id: str) -> list[PartFile]:
 
     def read(key: str, size_bytes: int) -> PartFile | None:
         path = f"{base}/{key}"
-        with arrow_errors(path):
-            schema = pq.read_schema(path, filesystem=filesystem)
         try:
+            with arrow_errors(path):
+                schema = pq.read_schema(path, filesystem=filesystem)
             part = PartFile.model_validate_json((schema.metadata or {}).get(_FOOTER, b""))
-        except ValidationError:
+        except (pa.ArrowInvalid, ValidationError):
             return None
-        if not schema.equals(PREDICTIONS):
-            return None  # another tagfleet's
-        return part.model_copy(update={"size_bytes": size_bytes}) if part.run_id == run_id else None
+        if part.run_id != run_id or not schema.equals(PREDICTIONS):
+            return None  # another run's, or another tagfleet's
+        return part.model_copy(update={"path": key.removeprefix(f"{FOLDER}/"), "size_bytes": size_bytes})
 
     with ThreadPoolExecutor(_READERS) as pool:
         read_all = pool.map(read, [info.key for info in found], [info.size_bytes for info in found])

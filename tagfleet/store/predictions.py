@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import uuid
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow as pa
@@ -15,14 +13,10 @@ import pyarrow.dataset as ds
 
 from tagfleet.errors import CountsError, NotFoundError, StorageError, UsageError
 from tagfleet.schemas import PREDICTIONS, conform
-from tagfleet.store.config import StorageConfig
 from tagfleet.store.objects import Storage
 from tagfleet.store.parts import FOLDER as KEY
-from tagfleet.store.parts import PartFile, parquet_bytes
-from tagfleet.store.s3 import arrow_errors
+from tagfleet.store.parts import PartFile
 from tagfleet.store.tables import DataFile, Table
-
-ROWS_PER_EXPORT_FILE = 500_000
 
 _BUG = "this is a bug: please report it with the run folder"
 
@@ -67,17 +61,6 @@ class Prepared:
     def version(self) -> int:
         """Of the table, once it is committed."""
         return self.base_version + self.changes
-
-
-@dataclass(frozen=True, kw_only=True)
-class Export:
-    """What `latest.json` says."""
-
-    version: int
-    path: str
-    n_rows: int
-    table_id: str
-    exported_at: str
 
 
 def _staged_key(run_id: str) -> str:
@@ -210,10 +193,12 @@ class Predictions:
 
     def dataset(self, which: int | str | None = None) -> ds.Dataset:
         """The rows of `files`, as an Arrow dataset of PREDICTIONS columns."""
-        if not isinstance(which, str):
-            return self.table.dataset(which)
+        return self.dataset_of(self.files(which))
+
+    def dataset_of(self, files: Iterable[DataFile]) -> ds.Dataset:
+        """The rows of some data files, as an Arrow dataset of PREDICTIONS columns."""
         filesystem, base = self.root.arrow_filesystem()
-        paths = [f"{base}/{KEY}/{file.path}" for file in self.files(which)]
+        paths = [f"{base}/{KEY}/{file.path}" for file in files]
         return ds.dataset(paths, schema=PREDICTIONS, filesystem=filesystem, format="parquet", partitioning=None)
 
     def show(self, track_id: str, version: int | None = None) -> dict[str, Any] | None:
@@ -272,56 +257,3 @@ class Predictions:
                     hint=f"a SQL condition over {', '.join(PREDICTIONS.names)}; times are UTC",
                 ) from error
         return conform(answer, pa.schema([PREDICTIONS.field(name) for name in columns]))
-
-    def export_parquet(self, target: str, config: StorageConfig, version: int | None = None) -> Export:
-        """Write one version as a clean folder of Parquet files below `target`, then move `latest.json`, last.
-
-        `snapshot-v<version>.json` names the one complete folder of a version; such a folder is never written again.
-        Raises StorageError when `target` holds the export of another table.
-        """
-        version = self.table.version() if version is None else version
-        rows = self.table.dataset(version)
-        with arrow_errors(self.root.uri(KEY)):
-            n_rows = rows.count_rows()
-        out = Storage(target, config)
-        export = Export(
-            version=version,
-            path=f"snapshot-v{version:06d}-{uuid.uuid4().hex[:8]}",
-            n_rows=n_rows,
-            table_id=self.table.id(),
-            exported_at=datetime.now(UTC).isoformat(timespec="seconds"),
-        )
-        if out.exists("latest.json"):
-            last = Export(**json.loads(out.read("latest.json")))
-            if last.table_id != export.table_id:
-                raise StorageError(
-                    f"{target} holds the export of another predictions table", hint="choose an empty target"
-                )
-        complete = f"snapshot-v{version:06d}.json"
-        if not out.exists(complete):
-            if n_rows:
-                self._write_snapshot(rows, out, export.path)
-            else:
-                # Arrow would write no file, and readers would find no folder.
-                out.write(f"{export.path}/part-0.parquet", parquet_bytes(PREDICTIONS.empty_table()))
-            out.create(complete, json.dumps(asdict(export), indent=2).encode())
-        told = out.read(complete)  # of two exports at once, both take the folder of the first
-        out.write("latest.json", told)
-        return Export(**json.loads(told))
-
-    @staticmethod
-    def _write_snapshot(rows: ds.Dataset, out: Storage, folder: str) -> None:
-        filesystem, base = out.arrow_filesystem()
-        with arrow_errors(out.uri(folder)):
-            ds.write_dataset(
-                rows,
-                f"{base}/{folder}",
-                schema=PREDICTIONS,
-                filesystem=filesystem,
-                format="parquet",
-                basename_template="part-{i}.parquet",
-                max_rows_per_file=ROWS_PER_EXPORT_FILE,
-                max_rows_per_group=min(ROWS_PER_EXPORT_FILE, 100_000),
-                existing_data_behavior="delete_matching",
-                use_threads=False,
-            )

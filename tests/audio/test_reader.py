@@ -1,6 +1,9 @@
+import errno
 import io
 
+import av
 import pytest
+from av.error import err_check
 
 from tagfleet.audio.reader import AudioReader
 from tagfleet.errors import DecodeError, FetchError
@@ -49,6 +52,34 @@ def without_info_frame(mp3: bytes) -> bytes:
     """The frames behind the ID3 tag and LAME's info frame."""
     info = max(mp3.find(b"Xing"), mp3.find(b"Info"))
     return mp3[mp3.index(b"\xff\xfb", info) :]
+
+
+class OutOfMemory:
+    """Stands for FFmpeg's demuxer or decoder in a process that may have no more memory."""
+
+    def __getattr__(self, name):
+        return lambda *words, **options: err_check(-errno.ENOMEM)
+
+
+@pytest.mark.parametrize("part", ["_decoder", "_file"])
+@pytest.mark.parametrize("start_s", [0.0, 5.0])
+def test_want_of_memory_is_no_damage_of_the_file(part, start_s, monkeypatch):
+    """Else packets would be skipped, and what is heard would depend on the machine."""
+    with AudioReader(io.BytesIO(song("mp3")), LIMITS) as reader:
+        facts = reader.sample_rate, reader.n_channels
+        monkeypatch.setattr(AudioReader, "sample_rate", facts[0])
+        monkeypatch.setattr(AudioReader, "n_channels", facts[1])
+        file = reader._file
+        setattr(reader, part, OutOfMemory())
+        with pytest.raises(DecodeError) as refusal:
+            next(reader.frames(start_s))
+        reader._file = file
+    assert refusal.value.reason == "memory"
+
+
+def test_want_of_memory_while_opening(monkeypatch):
+    monkeypatch.setattr(av, "open", OutOfMemory().open)
+    assert reason(song("mp3")) == "memory"
 
 
 def test_refusals_by_size_and_length():

@@ -79,12 +79,12 @@ def test_with_json_an_error_is_one_json_document(capsys):
 def test_config_show_names_the_source_of_each_value(capsys, monkeypatch):
     Path("tagfleet.toml").write_text("[train]\nepochs = 5\n", encoding="utf-8")
     monkeypatch.setenv("TAGFLEET_TRAIN__SEED", "9")
-    _, out, _ = run(capsys, "--root", "elsewhere", "config", "show", "-s", "retag.network_workers=2", "--json")
+    _, out, _ = run(capsys, "--root", "elsewhere", "config", "show", "-s", "retag.workers=2", "--json")
     shown = json.loads(out)
     assert shown["train.epochs"] == {"value": 5, "source": "./tagfleet.toml"}
     assert shown["train.seed"] == {"value": 9, "source": "environment"}
     assert shown["root"] == {"value": "elsewhere", "source": "flag"}
-    assert shown["retag.network_workers"] == {"value": 2, "source": "flag"}
+    assert shown["retag.workers"] == {"value": 2, "source": "flag"}
     assert shown["lang"] == {"value": "ja", "source": "default"}
 
 

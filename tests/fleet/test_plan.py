@@ -112,6 +112,7 @@ def test_each_row_gets_the_cheapest_work_that_is_enough():
     [
         ("audio_digest", "audio-path/decode", "audio-path/decode", "audio-path/decode"),
         ("model_id", "model/decode", "model/network", "model/stored"),
+        ("backend", "model/decode", "model/network", "model/stored"),
         ("calibration_digest", "thresholds/stored", "thresholds/stored", "thresholds/stored"),
         ("taxonomy_version", "names/stored", "names/stored", "names/stored"),
     ],

@@ -44,7 +44,7 @@ def test_other_names_change_the_taxonomy_alone(root):
 
 
 def test_other_labels_are_another_model(root):
-    first, *rest = TAXONOMY.axes
+    _, *rest = TAXONOMY.axes
     other = TAXONOMY.model_copy(
         update={"axes": (LabelSet(axis="genre", exclusive=True, labels=labels("rock", "fusion", "pops")), *rest)}
     )

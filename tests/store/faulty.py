@@ -29,24 +29,27 @@ _CODES = {
 class FaultyServer:
     """Each request takes the next of `faults`; a good answer where there is none.
 
-    A status; "reset" (no answer); a part of 1 (that share of the body, then the end); "stall" (no answer, until the
-    server ends); "drip" (a byte each 20 ms).
+    A status; "reset" (no answer); a part of 1 (that share of the body, then the end); "short" (half of what was asked
+    for, and says so); "stall" (no answer, until the server ends); "hang" (half of the body, then nothing); "drip" (a
+    byte each 20 ms).
     """
 
     data: bytes = b""
     etag: str | None = '"1"'
     has_ranges: bool = True
+    has_conditions: bool = True
     faults: deque[int | float | str] = field(default_factory=deque)
     ranges: list[str | None] = field(default_factory=list)
     """What each request asked for."""
+    conditions: list[str | None] = field(default_factory=list)
     n_connections: int = 0
     endpoint_url: str = ""
     ended: threading.Event = field(default_factory=threading.Event)
 
     def reset(self) -> None:
         """As new, at the same address."""
-        self.data, self.etag, self.has_ranges = b"", '"1"', True
-        self.faults, self.ranges = deque(), []
+        self.data, self.etag, self.has_ranges, self.has_conditions = b"", '"1"', True, True
+        self.faults, self.ranges, self.conditions = deque(), [], []
 
     def config(self, **settings: float) -> StorageConfig:
         return StorageConfig(endpoint_url=self.endpoint_url, **settings)
@@ -93,7 +96,9 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         faulty = self.server_state
         asked = self.headers.get("Range")
+        condition = self.headers.get("If-Match")
         faulty.ranges.append(asked)
+        faulty.conditions.append(condition)
         fault = faulty.faults.popleft() if faulty.faults else 1.0
         if isinstance(fault, int):
             return self._refuse(fault)
@@ -102,7 +107,7 @@ class _Handler(BaseHTTPRequestHandler):
                 faulty.ended.wait()
             self.close_connection = True
             return None
-        if self.headers.get("If-Match", faulty.etag) != faulty.etag:
+        if condition and faulty.has_conditions and (condition != faulty.etag or condition.startswith("W/")):
             return self._refuse(412)
         begin, end = 0, len(faulty.data)
         if asked and faulty.has_ranges:
@@ -110,6 +115,8 @@ class _Handler(BaseHTTPRequestHandler):
             end = min(end, last + 1)
             if begin >= end:
                 return self._refuse(416)
+            if fault == "short":
+                end, fault = (begin + end + 1) // 2, 1.0
             self.send_response(206)
             self.send_header("Content-Range", f"bytes {begin}-{end - 1}/{len(faulty.data)}")
         else:
@@ -126,6 +133,9 @@ class _Handler(BaseHTTPRequestHandler):
                 self.wfile.write(body[place : place + 1])
                 if self.server_state.ended.wait(0.02):
                     break
+        elif fault == "hang":
+            self.wfile.write(body[: len(body) // 2])
+            self.server_state.ended.wait()
         else:
             part = body[: int(len(body) * fault)]
             self.wfile.write(part)

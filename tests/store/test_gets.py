@@ -4,9 +4,11 @@ import io
 import random
 import time
 from collections import deque
+from types import SimpleNamespace
 
 import hypothesis.strategies as st
 import pytest
+from botocore.response import StreamingBody
 from hypothesis import HealthCheck, given, settings
 
 from tagfleet.errors import FetchError
@@ -102,16 +104,19 @@ def test_a_connection_is_used_again(server):
     assert server.n_connections <= before + 1
 
 
-@pytest.mark.parametrize("etag", ['"2"', None])
+@pytest.mark.parametrize("has_conditions", [True, False])
 @pytest.mark.parametrize("has_ranges", [True, False])
-def test_another_version_is_an_error_even_where_the_server_knows_no_condition(server, etag, has_ranges):
+@pytest.mark.parametrize("etag, data", [('"2"', bytes(len(DATA))), (None, bytes(len(DATA))), ('"1"', DATA + b"x")])
+def test_another_version_is_an_error(server, etag, data, has_ranges, has_conditions):
     with opened(server) as source:
-        server.etag, server.has_ranges, server.data = etag, has_ranges, bytes(len(DATA))
+        server.etag, server.data = etag, data
+        server.has_ranges, server.has_conditions = has_ranges, has_conditions
         source.file.seek(400_000)
-        with pytest.raises(FetchError) as caught:
+        with pytest.raises(FetchError, match="was replaced") as caught:
             source.file.read(1)
     assert caught.value.reason == "changed"
     assert source.counts.n_retries == 0
+    assert server.conditions == [None, '"1"']
 
 
 def test_a_version_that_is_shorter_is_another(server):
@@ -121,6 +126,14 @@ def test_a_version_that_is_shorter_is_another(server):
         with pytest.raises(FetchError, match="was replaced") as caught:
             source.file.read()
     assert caught.value.reason == "changed"
+
+
+def test_less_than_was_asked_for_is_no_end(server):
+    server.faults = deque([1.0, "short", "short"])
+    # So near to its end that the socket's timeout is set for each part.
+    with opened(server, read_timeout_s=10_000, deadline=time.monotonic() + 1000) as source:
+        assert source.file.read() == DATA
+    assert source.counts.n_retries == 2
 
 
 @pytest.mark.parametrize("etag", [None, 'W/"1"'])
@@ -158,29 +171,89 @@ def test_a_large_object_without_ranges_is_not_kept_in_memory(server, monkeypatch
     assert source.counts.n_requests == 2 and source.file.closed
 
 
-def test_a_server_that_says_nothing_costs_the_time_of_a_read_and_no_more(server):
+def clocked(patch, monotonic, sleep=time.sleep):
+    patch.setattr(gets, "time", SimpleNamespace(monotonic=monotonic, sleep=sleep))
+
+
+@pytest.fixture
+def waits(monkeypatch):
+    """The timeouts that sockets had."""
+    found = []
+    client = gets.single_try_client
+
+    def spied(config, timeout_s):
+        found.append(timeout_s)
+        return client(config, timeout_s)
+
+    monkeypatch.setattr(gets, "single_try_client", spied)
+    return found
+
+
+def test_a_server_that_says_nothing_costs_the_time_of_a_read_and_no_more(server, waits):
     server.faults = deque(["stall"] * 100)
     error = failing(server, read_timeout_s=0.5)
     assert error.reason == "timeout" and "no success within 0.5 s" in error.message
-    assert 2 <= len(server.ranges) <= 10
+    assert len(server.ranges) < 10
+    assert max(waits) == 0.125
 
 
-def test_a_server_that_drips_is_given_up(server):
-    server.faults = deque([1.0, *["drip"] * 100])
-    with opened(server, read_timeout_s=0.4) as source, pytest.raises(FetchError) as caught:
-        source.file.read()
+def test_a_server_that_drips_is_given_up(server, monkeypatch):
+    with opened(server, read_timeout_s=60) as source:
+        server.faults = deque(["drip"] * 100)
+        began = time.monotonic()
+        clocked(monkeypatch, lambda: began + 100 * (time.monotonic() - began))
+        with pytest.raises(FetchError, match="no success within 60 s") as caught:
+            source.file.read()
     assert caught.value.reason == "timeout"
-    assert HEAD_BYTES < source.counts.n_bytes < HEAD_BYTES + 100
+    assert source.counts.n_bytes < HEAD_BYTES + 10_000
 
 
-@pytest.mark.parametrize("fault", ["stall", "drip", 503])
-def test_the_time_of_a_track_ends_its_reads(server, fault, monkeypatch):
-    monkeypatch.setattr(gets, "_PAUSE_S", 10.0)
-    with opened(server, deadline=time.monotonic() + 0.5) as source:
+@pytest.mark.parametrize("fault", ["stall", "drip"])
+def test_the_time_of_a_track_ends_its_reads(server, fault, monkeypatch, waits):
+    with opened(server, deadline=time.monotonic() + 1000) as source:
         server.faults = deque([fault] * 100)
+        waits.clear()
+        shift = 1000 - 0.4  # whatever passed since then makes it less
+        clocked(monkeypatch, lambda: time.monotonic() + shift)
         with pytest.raises(FetchError, match="in the time that a track has") as caught:
             source.file.read()
     assert caught.value.reason == "timeout"
+    assert max(waits, default=0) <= 0.2
+
+
+def test_a_body_that_hangs_is_waited_for_as_long_as_there_is_time(server, monkeypatch):
+    waits, shift, deadline = [], [], time.monotonic() + 1000
+
+    def set_timeout(body, timeout_s, real=StreamingBody.set_socket_timeout):
+        waits.append(timeout_s)
+        real(body, timeout_s)
+
+    def clock():
+        now = time.monotonic()
+        if len(server.ranges) == 2 and not shift:  # the answer is there: it is late now
+            shift.append(deadline - 0.3 - now)
+        return now + sum(shift)
+
+    monkeypatch.setattr(StreamingBody, "set_socket_timeout", set_timeout)
+    with opened(server, deadline=deadline, read_timeout_s=2000) as source:
+        server.faults = deque(["hang"] * 100)
+        clocked(monkeypatch, clock)
+        with pytest.raises(FetchError, match="in the time that a track has"):
+            source.file.read()
+    assert 0 < min(waits) <= max(waits) <= 0.3 + 1e-6
+
+
+@pytest.mark.parametrize("deadline, time_s", [(None, 60), (30, 30), (90, 60)])
+def test_the_pauses_end_with_the_time_that_there_is(server, deadline, time_s, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(gets, "_PAUSE_S", 5.0)
+    clocked(monkeypatch, lambda: now[0], lambda pause_s: now.append(now.pop() + pause_s))
+    monkeypatch.setattr(gets._RANDOM, "uniform", lambda low, high: 0.9 * high)
+    server.faults = deque([503] * 100)
+    with pytest.raises(FetchError) as caught:
+        opened(server, deadline=deadline, max_retries=50, read_timeout_s=60).__enter__()
+    assert caught.value.reason == "timeout"
+    assert now == [time_s]
 
 
 def test_nothing_is_asked_of_the_server_when_the_time_is_over(server):
@@ -196,8 +269,7 @@ def test_what_is_already_there_is_not_read_after_the_time_either(server, tmp_pat
             monkeypatch.context() as patch,
         ):
             assert source.file.read(1000) == DATA[:1000]
-            later = time.monotonic() + 61
-            patch.setattr(gets.time, "monotonic", lambda later=later: later)
+            clocked(patch, lambda: time.monotonic() + 61)
             source.file.seek(PAGE_BYTES)
             with pytest.raises(FetchError) as caught:
                 source.file.read(1000)
@@ -207,7 +279,7 @@ def test_what_is_already_there_is_not_read_after_the_time_either(server, tmp_pat
 def test_pauses_double_and_are_drawn_from_all_that_is_below(server, monkeypatch):
     tops, pauses = [], []
     monkeypatch.setattr(gets, "_PAUSE_S", 0.2)
-    monkeypatch.setattr(gets.time, "sleep", pauses.append)
+    clocked(monkeypatch, time.monotonic, pauses.append)
 
     def uniform(low, high):
         assert low == 0

@@ -99,3 +99,14 @@ def test_of_a_large_file_no_more_is_kept_than_allowed():
     assert sum(end - begin for begin, end in source.gets) == len(source.data) - HEAD_BYTES
     file.close()
     assert not file._pages
+
+
+def test_what_is_used_again_and_again_is_kept_longest():
+    source = Source(bytes(100 << 20))
+    file = source.open()
+    for place in range(0, 100 << 20, 1 << 20):
+        file.seek(place)
+        file.read(1 << 20)
+        file.seek(0)
+        file.read(HEAD_BYTES)
+    assert min(begin for begin, _ in source.gets[1:]) > HEAD_BYTES
