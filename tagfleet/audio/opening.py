@@ -64,12 +64,14 @@ class _From:
     def __init__(self, source: BinaryIO, offset: int) -> None:
         self._source = source
         self._offset = offset
+        self._size = source.seek(0, io.SEEK_END)
         self.read = source.read
         self.seek(0)
 
     def seek(self, position: int, whence: int = io.SEEK_SET) -> int:
         if whence == io.SEEK_SET:
-            position += self._offset
+            # Where a size in the file lies, FFmpeg seeks to places that no file system knows.
+            position = min(position + self._offset, self._size)
         return self._source.seek(position, whence) - self._offset
 
     def tell(self) -> int:

@@ -1,108 +1,117 @@
-"""The process that touches hostile bytes: `python -m tagfleet.fleet.decoder_child`, started by `fleet/decoder.py`.
+"""The program of a decoder process: fetches and decodes what its parent names, confined as far as the system can.
 
-Requests come on stdin, one JSON document a line: first the settings, then {"uri": …} per track. Answers go to what was
-stdout: a 4-byte little-endian length, a JSON document, and behind a track's last document its samples as float32.
-Imports neither torch nor ray.
+python -m tagfleet.fleet.decoder_child CHANNEL LIFELINE    file descriptors; see `tagfleet.fleet.decoder_process`
 """
 
 from __future__ import annotations
 
-import json
+import contextlib
+import ctypes
+import fcntl
 import os
 import resource
+import select
 import signal
+import socket
 import sys
 import time
-from contextlib import suppress
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from tagfleet.audio.config import AudioConfig, DecodeLimits
+from tagfleet.audio.config import DecodeLimits
 from tagfleet.audio.decode import decode_clips
-from tagfleet.errors import FetchError, TrackError
-from tagfleet.store.config import StorageConfig
-from tagfleet.store.sources import open_uri
+from tagfleet.errors import DecodeError, TrackError
+from tagfleet.fleet.decoder_messages import URI_ERRORS, Channel, Gone, Opened, Orders, Outcome, Ready, failure
+from tagfleet.store.sources import ReadCounts, open_uri
 
+MAX_OPEN_FILES = 64
 GRACE = 0.95
 """Share of the time of a track after which reading gives up by itself, before the parent kills."""
-MEMORY_EXIT = 17
-"""Exit code of a decoder that ran out of memory where it could not answer."""
+
+_PR_SET_NO_NEW_PRIVS = 38
 
 
-def main() -> int:
-    """Answer until the parent closes stdin."""
-    answers = os.fdopen(os.dup(1), "wb", buffering=0)
-    os.dup2(2, 1)  # what a library prints is no answer
-    settings = json.loads(sys.stdin.buffer.readline())
-    audio = AudioConfig.model_validate(settings["audio"])
-    limits = DecodeLimits.model_validate(settings["limits"])
-    storage = StorageConfig.model_validate(settings["storage"])
-    _confine(limits)
-    _answer(answers, {"ready": True})
-    for line in sys.stdin.buffer:
-        # Should the parent be gone and the decoder hang: the kernel ends it.
-        signal.setitimer(signal.ITIMER_REAL, limits.max_track_s + 10)
-        try:
-            _listen(json.loads(line)["uri"], answers, audio, limits, storage)
-        except MemoryError:
-            os._exit(MEMORY_EXIT)  # nothing that needs memory can be trusted here
-        except BrokenPipeError:
-            return 0
-        signal.setitimer(signal.ITIMER_REAL, 0)
-    return 0
+def main(channel_fd: int, lifeline_fd: int) -> None:
+    """Answer until the parent has gone."""
+    die_with_parent(lifeline_fd)
+    channel = Channel(socket.socket(fileno=channel_fd))
+    with contextlib.suppress(Gone):
+        orders = Orders.model_validate_json(channel.receive(), strict=True)
+        confine(orders.limits)
+        channel.send(Ready(cpu_s=time.process_time()).model_dump_json().encode())
+        while True:
+            answer(channel.receive().decode(errors=URI_ERRORS), orders, channel)
 
 
-def _listen(uri: str, answers: BinaryIO, audio: AudioConfig, limits: DecodeLimits, storage: StorageConfig) -> None:
-    start = time.process_time()
-    told: dict[str, Any] = {}
-    samples: NDArray[np.float32] | None = None
-    deadline = time.monotonic() + GRACE * limits.max_track_s
-    counts = None
+def answer(uri: str, orders: Orders, channel: Channel) -> None:
+    """Fetch and decode one track and tell of it. Any error but TrackError and MemoryError ends this process."""
+    limits = orders.limits
+    began, cpu_began = time.monotonic(), time.process_time()
+    deadline = began + GRACE * limits.max_track_s
+    counts, waveforms = ReadCounts(), None
+    ending: dict[str, Any]
     try:
-        with open_uri(uri, storage, max_bytes=limits.max_size_bytes, deadline=deadline) as source:
+        with open_uri(uri, orders.storage, max_bytes=limits.max_size_bytes, deadline=deadline) as source:
             counts = source.counts
-            _answer(answers, {"opened": source.fingerprint})
-            samples, duration_s = decode_clips(source.file, audio, limits)
-        told = {"n_clips": len(samples), "duration_s": duration_s}
+            channel.send(Opened(fingerprint=source.fingerprint).model_dump_json().encode())
+            waveforms, duration_s = decode_clips(source.file, orders.audio, limits)
+        ending = {"n_clips": len(waveforms), "duration_s": duration_s}
+    except MemoryError:
+        ending = failure(DecodeError("memory", f"more than {limits.max_memory_mb} MiB (limits.max_memory_mb)"))
     except TrackError as error:
-        stage = "fetch" if isinstance(error, FetchError) else "decode"
-        told = {"stage": stage, "reason": error.reason, "message": error.message[:2000]}
-    if counts is not None:
-        told |= {"n_bytes": counts.n_bytes, "n_requests": counts.n_requests, "n_retries": counts.n_retries}
-    _answer(answers, told | {"cpu_s": time.process_time() - start}, samples)
+        worked_s, waited_s = time.process_time() - cpu_began, time.monotonic() - began
+        if error.reason == "timeout" and worked_s > waited_s / 2:  # nobody else was slow
+            error = DecodeError("timeout", f"not decoded in {waited_s:.0f} s (limits.max_track_s)")
+        ending = failure(error)
+    outcome = Outcome(
+        **ending,
+        n_bytes=counts.n_bytes,
+        n_requests=counts.n_requests,
+        n_retries=counts.n_retries,
+        cpu_s=time.process_time(),
+    )
+    channel.send(outcome.model_dump_json().encode(), None if waveforms is None else waveforms.data.cast("B"))
 
 
-def _answer(answers: BinaryIO, told: dict[str, Any], samples: NDArray[np.float32] | None = None) -> None:
-    text = json.dumps(told).encode()
-    _write(answers, len(text).to_bytes(4, "little") + text)
-    if samples is not None:
-        _write(answers, np.ascontiguousarray(samples, "<f4").tobytes())
+def die_with_parent(lifeline_fd: int) -> None:
+    """Have the kernel end this process, also amid native code, when the other end of the pipe is closed.
+
+    SIGIO does it on Linux; elsewhere the process ends when it next waits for a track.
+    """
+    signal.signal(signal.SIGIO, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGIO])
+    fcntl.fcntl(lifeline_fd, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(lifeline_fd, fcntl.F_SETFL, fcntl.fcntl(lifeline_fd, fcntl.F_GETFL) | os.O_ASYNC)
+    if select.select([lifeline_fd], [], [], 0)[0]:  # closed before it was watched
+        sys.exit(0)
 
 
-def _write(answers: BinaryIO, data: bytes | memoryview) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[answers.write(view) :]
+def confine(limits: DecodeLimits) -> None:
+    """Take from this process what it does not need. What a system other than Linux cannot do is left out."""
+    with contextlib.nullcontext() if sys.platform == "linux" else contextlib.suppress(OSError, ValueError):
+        # Not 0: where the kernel hands a core dump to a program it does not heed 0, but 1.
+        _limit(resource.RLIMIT_CORE, 1)
+        _limit(resource.RLIMIT_NOFILE, MAX_OPEN_FILES)
+        # A large object from a server without ranges is kept on disk.
+        _limit(resource.RLIMIT_FSIZE, limits.max_size_bytes)
+    if sys.platform == "linux":
+        _limit_memory(limits.max_memory_mb << 20)
+        if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0):
+            raise OSError(ctypes.get_errno(), "PR_SET_NO_NEW_PRIVS")
+        Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")  # first to go where memory ends
 
 
-def _confine(limits: DecodeLimits) -> None:
-    """What this process may take; it starts no program, and leaves no memory image with somebody's music."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    with suppress(OSError, ValueError):  # Linux: elsewhere only the deadline holds it
-        pages = int(Path("/proc/self/statm").read_text().split()[0])
-        most = pages * resource.getpagesize() + (limits.max_memory_mb << 20)
-        resource.setrlimit(resource.RLIMIT_AS, (most, most))
-    with suppress(OSError, AttributeError):
-        import ctypes
+def _limit_memory(n_bytes: int) -> None:
+    """Private memory that may be allocated from now on; the address space would count what libraries only map."""
+    data = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[5])
+    _limit(resource.RLIMIT_DATA, data * resource.getpagesize() + n_bytes)
 
-        no_new_privileges = 38
-        ctypes.CDLL(None).prctl(no_new_privileges, 1, 0, 0, 0)
+
+def _limit(which: int, most: int) -> None:
+    hard = resource.getrlimit(which)[1]
+    value = most if hard == resource.RLIM_INFINITY else min(most, hard)
+    resource.setrlimit(which, (value, value))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main(*map(int, sys.argv[1:]))

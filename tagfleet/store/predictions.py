@@ -16,6 +16,7 @@ from tagfleet.schemas import PREDICTIONS, conform
 from tagfleet.store.objects import Storage
 from tagfleet.store.parts import FOLDER as KEY
 from tagfleet.store.parts import PartFile
+from tagfleet.store.s3 import arrow_errors
 from tagfleet.store.tables import DataFile, Table
 
 _BUG = "this is a bug: please report it with the run folder"
@@ -199,7 +200,8 @@ class Predictions:
         """The rows of some data files, as an Arrow dataset of PREDICTIONS columns."""
         filesystem, base = self.root.arrow_filesystem()
         paths = [f"{base}/{KEY}/{file.path}" for file in files]
-        return ds.dataset(paths, schema=PREDICTIONS, filesystem=filesystem, format="parquet", partitioning=None)
+        with arrow_errors(self.root.uri(KEY)):
+            return ds.dataset(paths, schema=PREDICTIONS, filesystem=filesystem, format="parquet", partitioning=None)
 
     def show(self, track_id: str, version: int | None = None) -> dict[str, Any] | None:
         """One row, or None."""

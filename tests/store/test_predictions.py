@@ -1,4 +1,3 @@
-import json
 import os
 import signal
 import subprocess
@@ -9,12 +8,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import deltalake
-import pyarrow.parquet as pq
 import pytest
 
 from tagfleet.errors import ConflictError, CountsError, NotFoundError, StorageError, UsageError
 from tagfleet.schemas import PREDICTIONS
-from tagfleet.store import predictions as module
+from tagfleet.store import exports
 from tagfleet.store.objects import Storage
 from tagfleet.store.parts import find_parts
 from tagfleet.store.predictions import Predictions
@@ -488,92 +486,12 @@ def test_an_unknown_column_is_told_with_those_that_are(asked):
     assert "genre" in caught.value.hint
 
 
-def test_an_export_is_read_by_plain_parquet_readers(predictions, any_root):
-    rows = [tagged("a"), failed("b"), tagged("が")]
-    tag(predictions, rows, "r1", n_catalog=3)
-    tag(predictions, ["d"], "r2", removed=["b"], n_catalog=3)
-    out = Storage(f"{any_root}/出口 1")
-    export = predictions.export_parquet(out.root, out.config)
-    assert (export.version, export.n_rows) == (2, 3)
-    assert json.loads(out.read("latest.json")) == vars(export)
-    filesystem, base = out.arrow_filesystem()
-    exported = pq.read_table(f"{base}/{export.path}", filesystem=filesystem)
-    assert exported.schema == PREDICTIONS
-    assert exported.sort_by("track_id").equals(predictions.table.read().sort_by("track_id"))
-
-    first = {info.key: info.updated_at for info in out.list(export.path)}
-    assert predictions.export_parquet(out.root, out.config) == export
-    assert {info.key: info.updated_at for info in out.list(export.path)} == first
-
-    tag(predictions, ["e"], "r3", n_catalog=4)
-    newer = predictions.export_parquet(out.root, out.config)
-    assert newer.version == 3 and newer.path != export.path
-    assert json.loads(out.read("latest.json")) == vars(newer)
-    assert {info.key: info.updated_at for info in out.list(export.path)} == first
-    older = predictions.export_parquet(out.root, out.config, version=1)
-    assert pq.read_table(f"{base}/{older.path}", filesystem=filesystem).num_rows == 3
-
-
-def test_an_export_of_no_rows_is_an_empty_table(predictions, any_root):
-    tag(predictions, [], "r1", n_catalog=0)
-    out = Storage(f"{any_root}/out")
-    export = predictions.export_parquet(out.root, out.config)
-    filesystem, base = out.arrow_filesystem()
-    assert pq.read_table(f"{base}/{export.path}", filesystem=filesystem).equals(PREDICTIONS.empty_table())
-
-
-def test_an_export_that_broke_off_is_made_again(local, tmp_path, monkeypatch):
-    tag(local, ["a", "b", "c"], "r1", n_catalog=3)
-    out = Storage(str(tmp_path / "out"))
-    write = Storage.write
-
-    def dying(self, key, data):
-        if key.endswith(".json"):
-            raise KeyboardInterrupt
-        write(self, key, data)
-
-    monkeypatch.setattr(Storage, "write", dying)
-    with pytest.raises(KeyboardInterrupt):
-        local.export_parquet(out.root, out.config)
-    assert not out.exists("latest.json")
-    monkeypatch.undo()
-    out.write("snapshot-v000001/part-7.parquet", b"left over from a larger version")
-    export = local.export_parquet(out.root, out.config)
-    assert pq.read_table(tmp_path / "out" / export.path).num_rows == 3
-
-
-def test_a_large_export_has_files_of_a_bounded_size(local, tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "ROWS_PER_EXPORT_FILE", 2)
-    tag(local, ["a", "b", "c", "d", "e"], "r1", n_catalog=5)
-    export = local.export_parquet(str(tmp_path / "out"), local.root.config)
-    files = sorted((tmp_path / "out" / export.path).iterdir())
-    assert [pq.read_metadata(file).num_rows for file in files] == [2, 2, 1]
-
-
-def test_an_export_does_not_overwrite_that_of_another_table(local, tmp_path):
-    other = Predictions(Storage(str(tmp_path / "other")))
-    for one in (local, other):
-        tag(one, ["a"], "r1", n_catalog=1)
-    local.export_parquet(str(tmp_path / "out"), local.root.config)
-    before = (tmp_path / "out" / "latest.json").read_bytes()
-    with pytest.raises(StorageError, match="another predictions table"):
-        other.export_parquet(str(tmp_path / "out"), local.root.config)
-    assert (tmp_path / "out" / "latest.json").read_bytes() == before
-
-
-def test_an_export_to_where_nothing_can_be_written_is_a_storage_error(local, tmp_path, monkeypatch):
-    tag(local, ["a"], "r1", n_catalog=1)
-    (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(StorageError):
-        local.export_parquet(str(tmp_path / "file" / "out"), local.root.config)
-
-
 def test_an_export_of_a_file_that_is_gone_is_a_storage_error(local):
     tag(local, ["a", "b"], "r1", n_catalog=2)
     for key in data_files(local):
         local.root.delete(key)
     with pytest.raises(StorageError):
-        local.export_parquet(f"{local.root.root}/out", local.root.config)
+        exports.export_parquet(local, f"{local.root.root}/out", local.root.config)
 
 
 def test_a_reader_without_tagfleet_sees_the_same(local):
