@@ -16,7 +16,16 @@ from urllib.parse import quote
 
 from tagfleet.errors import NotFoundError, StorageError
 from tagfleet.store.config import StorageConfig
-from tagfleet.store.s3 import arrow_s3, bucket_and_key, delta_options, error_code, is_s3, s3_client, s3_errors
+from tagfleet.store.s3 import (
+    arrow_s3,
+    bucket_and_key,
+    delta_options,
+    error_code,
+    is_s3,
+    read_object,
+    s3_client,
+    s3_errors,
+)
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
@@ -89,7 +98,7 @@ class Storage:
         if self.remote:
             bucket, name = bucket_and_key(uri)
             with s3_errors(uri):
-                return s3_client(self.config).get_object(Bucket=bucket, Key=name)["Body"].read()
+                return read_object(self.config, bucket, name)
         try:
             return Path(uri).read_bytes()
         except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:

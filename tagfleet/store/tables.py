@@ -18,7 +18,7 @@ import pyarrow.dataset as ds
 
 from tagfleet.errors import ConflictError, NotFoundError, StorageError, TagfleetError
 from tagfleet.store.objects import Storage, ensure_exclusive_create
-from tagfleet.store.s3 import arrow_errors
+from tagfleet.store.s3 import arrow_errors, tried
 
 if TYPE_CHECKING:
     from deltalake import CommitProperties, DeltaTable
@@ -69,13 +69,9 @@ class Table:
 
     def exists(self) -> bool:
         """Whether anything was ever committed."""
-        from deltalake import DeltaTable
-        from deltalake.exceptions import DeltaError
-
-        try:
-            return bool(DeltaTable.is_deltatable(self.root.delta_uri(self.key), self.root.delta_options()))
-        except (DeltaError, OSError) as error:
-            raise self._failure(error) from error
+        # deltalake's is_deltatable keeps Python's global lock while it waits: no lease would be renewed meanwhile.
+        log = self.root.list(f"{self.key}/_delta_log")
+        return any(info.key.endswith((".json", ".checkpoint.parquet")) for info in log)
 
     def version(self) -> int:
         """The latest version; NotFoundError when there is no table."""
@@ -300,7 +296,8 @@ class Table:
         if version is not None and (kept := self.kept()) and version >= 0 and not kept.allows(version):
             raise self._gone(version, kept)
         try:
-            return DeltaTable(self.root.delta_uri(self.key), version=version, storage_options=self.root.delta_options())
+            uri, options = self.root.delta_uri(self.key), self.root.delta_options()
+            return tried(lambda: DeltaTable(uri, version=version, storage_options=options), _broke_off)
         except (DeltaError, OSError, ValueError) as error:
             if version is not None and self.exists():
                 if 0 <= version <= self.version():  # its entry in the log is gone
@@ -339,6 +336,11 @@ class Table:
             f"{self.root.uri(self.key)}: {text[0] if text else type(error).__name__}",
             hint="check --root, storage.endpoint_url, the bucket and the AWS credentials",
         )
+
+
+def _broke_off(error: Exception) -> bool:
+    """Whether an answer did: deltalake asks again for objects then, but not for listings, nor after a 404."""
+    return "error reading a body" in str(error)
 
 
 NO_TABLE = -1

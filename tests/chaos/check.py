@@ -80,13 +80,27 @@ def _commits(bucket: Bucket, table: str) -> Counter[str]:
 
 
 def orphans(bucket: Bucket, table: str) -> list[str]:
-    """Data files that no version in the log has: what vacuum must take away, once it is old."""
+    """Data files that no version in the log has."""
     known: set[str] = set()
     for version in versions(bucket, table):
         snapshot = open_snapshot(bucket, table, version)
         known |= snapshot.files if snapshot else set()
+    return sorted(_data_files(bucket, table) - known)
+
+
+def left_behind(bucket: Bucket, root: str) -> list[str]:
+    """What must be gone when all but the current snapshot was vacuumed: other data files, and plans."""
+    snapshot = open_snapshot(bucket, f"{root}/predictions")
+    assert snapshot is not None, f"there is no table {root}/predictions"
+    files = _data_files(bucket, f"{root}/predictions") - snapshot.files
+    plans = [key for key in bucket.keys(f"{root}/runs") if "/plan/" in key]
+    uploads = bucket.client.list_multipart_uploads(Bucket=bucket.name).get("Uploads", ())
+    return sorted([*files, *plans, *(upload["Key"] for upload in uploads if upload["Key"].startswith(f"{root}/"))])
+
+
+def _data_files(bucket: Bucket, table: str) -> set[str]:
     found = (key.removeprefix(f"{table}/") for key in bucket.keys(table))
-    return sorted(path for path in found if not path.startswith("_delta_log/") and path not in known)
+    return {path for path in found if path.endswith(".parquet") and not path.startswith("_delta_log/")}
 
 
 def heard_again(log: Sequence[Entry], audio: str) -> int:

@@ -15,11 +15,11 @@ from tagfleet.fleet.cluster import ray_cluster
 from tagfleet.fleet.resources import RayConfig
 from tests.chaos.bucket import Bucket
 from tests.chaos.catalogue import make_songs
-from tests.chaos.check import Findings, check, heard_again, orphans
+from tests.chaos.check import Findings, check, heard_again, left_behind, orphans
 from tests.chaos.proxy import proxied
 from tests.chaos.reader import Reader
 from tests.chaos.scene import Fault, Scene, World
-from tests.chaos.state import AUDIO, WORKERS, prepare
+from tests.chaos.state import AUDIO, WORKERS, prepare, vacuum
 from tests.s3server import S3Server
 
 MOST_STARTS = 4
@@ -50,6 +50,7 @@ class Result:
     bound: int
     """How many may be."""
     n_orphans: int
+    """Files that no version has, before they were vacuumed."""
     seconds: float
     note: str
 
@@ -80,20 +81,25 @@ def try_fault(world: World, fault: Fault, seed: int, keep_logs: Path | None = No
             if fault.next_night:
                 codes.append(scene.start(None).wait())
             reader.look()
+        for start in scene.starts:
+            start.clean()
         repeated = heard_again(world.proxy.log, f"/{world.bucket.name}/{AUDIO}/")
+        n_orphans = len(orphans(world.bucket, f"{root}/predictions"))
         # A run that never ended well has changed nothing: what the reader saw tells whether that is so.
-        ended = codes[-1] == 0
-        findings = check(world.bucket, root, world.state.expected, world.state.lineage) if ended else Findings()
-        wrong = (*findings.wrong, *(f"reader: {problem}" for problem in reader.problems))
+        findings, wrong = Findings(), [f"reader: {problem}" for problem in reader.problems]
+        if codes[-1] == 0:
+            vacuum(world.bucket.uri(root))
+            findings = check(world.bucket, root, world.state.expected, world.state.lineage)
+            wrong += [f"left behind: {key}" for key in left_behind(world.bucket, root)]
         result = Result(
             fault=fault.name,
             seed=seed,
             struck=scene.n_struck > 0,
             codes=tuple(codes),
-            findings=Findings(lost=findings.lost, doubled=findings.doubled, wrong=wrong),
+            findings=Findings(lost=findings.lost, doubled=findings.doubled, wrong=(*findings.wrong, *wrong)),
             repeated=repeated,
             bound=scene.at_risk * world.tracks_per_part,
-            n_orphans=len(orphans(world.bucket, f"{root}/predictions")),
+            n_orphans=n_orphans,
             seconds=time.monotonic() - begun,
             note="; ".join(note() for note in scene.notes),
         )

@@ -16,6 +16,7 @@ from tests.chaos.scene import Fault, Scene
 from tests.e2e.raycluster import TwoNodes, two_nodes
 
 _TMPFS = "size=256m"
+_FULL_S = 45
 
 
 def _on_two_nodes(scene: Scene) -> int:
@@ -48,25 +49,33 @@ def _lose(cluster: TwoNodes, whole: bool, lost: threading.Event) -> None:
     lost.set()
 
 
-def _disk_full(scene: Scene) -> None:
-    """Where Ray keeps its session, logs and what it spills, nothing can be written any more."""
+def _disk_full(scene: Scene) -> int:
+    """Where Ray keeps its session, logs and what it spills, nothing can be written; for a while, or to the end.
+
+    Ray starts its workers again and again then, for ever: somebody has to stop the run.
+    """
     folder = scene.folder / "t"
     folder.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", _TMPFS, "tmpfs", str(folder)], check=True)
     scene.stack.callback(subprocess.run, ["umount", "-l", str(folder)], check=False)
     scene.environment["RAY_TMPDIR"] = str(folder)
+    passes = scene.random.random() < 0.5
+    scene.notes.append(lambda: f"for {_FULL_S} s" if passes else f"stopped after {_FULL_S} s")
+    full = folder / "full"
+    over = threading.Timer(_FULL_S, full.unlink if passes else scene.kill_driver)
 
     def strike() -> None:
-        with suppress(OSError), (folder / "full").open("wb", buffering=0) as file:
+        with suppress(OSError), full.open("wb", buffering=0) as file:
             while True:
                 file.write(bytes(1 << 20))
         scene.struck()
+        over.start()
 
     scene.proxy.add(at(READ, some_read(scene), "before", strike))
-
-
-def _disk_emptied(scene: Scene) -> None:
-    (scene.folder / "t" / "full").unlink(missing_ok=True)
+    code = scene.start().wait()
+    over.cancel()
+    full.unlink(missing_ok=True)
+    return code
 
 
 def _cannot_mount() -> str:
@@ -81,5 +90,5 @@ def _cannot_mount() -> str:
 
 MACHINES = (
     Fault(name="second node lost", arm=lambda scene: None, first=_on_two_nodes),
-    Fault(name="disk full", arm=_disk_full, again=_disk_emptied, missing=_cannot_mount),
+    Fault(name="disk full", arm=lambda scene: None, first=_disk_full, missing=_cannot_mount),
 )

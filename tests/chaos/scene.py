@@ -67,6 +67,11 @@ class Scene:
         """The latest start."""
         return self.starts[-1]
 
+    def kill_driver(self) -> None:
+        """kill -9 of the latest start, if it still runs."""
+        if self.driver.running:
+            self.driver.kill()
+
     def struck(self, *, parts: int = 0) -> None:
         """The fault has happened."""
         self.n_struck += 1

@@ -92,6 +92,11 @@ def prepare(bucket: Bucket, songs: Sequence[Song]) -> State:
     )
 
 
+def vacuum(root: str) -> None:
+    """Leave nothing but the current snapshot."""
+    _do(root, "predictions", "vacuum", "--older-than", "0")
+
+
 def _upload(bucket: Bucket, songs: Sequence[Song], version: int) -> None:
     """Make AUDIO what it is in that version."""
     now = {f"{AUDIO}/{song.key}": data for song in songs if (data := song.bytes[version]) is not None}

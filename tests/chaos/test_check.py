@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.chaos.bucket import Bucket
-from tests.chaos.check import check, heard_again, orphans
+from tests.chaos.check import check, heard_again, left_behind, orphans
 from tests.chaos.reader import Reader
 from tests.chaos.rules import Entry
 from tests.chaos.table import open_snapshot, read_rows
@@ -109,6 +109,13 @@ def test_files_that_no_version_has_are_orphans(made, old):
     made.commit(1, [row(i) for i in IDS], removed=[old], run_id="r1")
     made.bucket.put({f"{ROOT}/predictions/run-1/left.parquet": b"1"})
     assert orphans(made.bucket, f"{ROOT}/predictions") == ["run-1/left.parquet"]
+
+
+def test_what_a_vacuum_should_have_taken_is_found(made, old):
+    new = made.commit(1, [row(i) for i in IDS], removed=[old], run_id="r1")
+    made.bucket.put({f"{ROOT}/runs/r1/plan/0.parquet": b"1", f"{ROOT}/runs/r1/run.json": b"1"})
+    assert left_behind(made.bucket, ROOT) == sorted([f"{ROOT}/runs/r1/plan/0.parquet", old])
+    assert new not in left_behind(made.bucket, ROOT)
 
 
 def test_a_log_is_read_from_its_checkpoint(made, old):
