@@ -3,13 +3,16 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: demo test lint bench lock image clean
+.PHONY: demo test chaos lint bench lock image clean
 
 demo: $(STAMP)  ## a catalogue, a model and a tagged snapshot under ./demo
 	$(BIN)/tagfleet demo --out demo $(DEMO_ARGS)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+chaos: $(STAMP)  ## all that can go wrong with a re-tag, five times each: CHAOS_ARGS="--fault commit --seeds 1 --tracks 60"
+	$(BIN)/python -m tests.chaos $(CHAOS_ARGS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -8,12 +8,12 @@ from typing import Any
 
 from benchmarks.stopwatch import ProcessTree
 from benchmarks.tracks import BenchTrack
-from benchmarks.work import MODEL, RUN_ID, plan_rows, untrained
+from benchmarks.work import parts_in, plan_rows, run_facts, untrained
 from tagfleet.audio.config import DecodeLimits
 from tagfleet.fleet.cluster import ray_cluster
-from tagfleet.fleet.plan import Plan, utc_now
 from tagfleet.fleet.resources import RayConfig, RetagConfig
-from tagfleet.fleet.retag import tag_tracks
+from tagfleet.fleet.stages import Listening
+from tagfleet.fleet.tagging import tag_tracks
 from tagfleet.store.objects import Storage
 
 N_CPUS = 2
@@ -38,22 +38,12 @@ def three_runs(root: Storage, tracks: Sequence[BenchTrack], n_rounds: int) -> di
 
 
 def _run(root: Storage, tracks: Sequence[BenchTrack], tree: ProcessTree) -> dict[str, float]:
-    tagger = untrained(root)
-    plan = Plan(
-        run_id=RUN_ID,
-        model=MODEL,
-        model_id=tagger.model_id,
-        catalog_version=0,
-        base_version=None,
-        n_catalog=len(tracks),
-        planned_at=utc_now(),
-        reasons={},
-        work=plan_rows(tracks),
-    )
+    tagger, rows = untrained(root), plan_rows(tracks)
+    listening = Listening(root=root, audio=tagger.audio, limits=DecodeLimits())
     wall, cpu = time.monotonic(), tree.cpu_s()
-    parts = list(tag_tracks(root, plan, tagger.audio, DecodeLimits(), RetagConfig()))
-    if sum(part.n_rows - len(part.failures) for part in parts) != len(tracks):
-        raise SystemExit("tracks failed, so nothing was measured")
+    made = tag_tracks(root, run_facts(tagger), listening, rows, RetagConfig(), RayConfig(), last=True)
+    if sum(part.n_rows for table in made for part in parts_in(table)) != len(tracks):
+        raise SystemExit("tracks are missing, so nothing was measured")
     return {
         "wall_s": time.monotonic() - wall,
         "cpu_s": tree.cpu_s() - cpu,

@@ -4,42 +4,46 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import soxr
 import torch
 
 from benchmarks.tracks import SAMPLE_RATE, BenchTrack
-from benchmarks.work import MODEL, RUN_ID, plan_rows, untrained
+from benchmarks.work import parts_in, plan_rows, run_facts, untrained
 from tagfleet.audio.clips import plan_clips
 from tagfleet.audio.config import AudioConfig, DecodeLimits
 from tagfleet.audio.decode import decode_clips
 from tagfleet.audio.logmel import LogMel
 from tagfleet.audio.reader import AudioReader
 from tagfleet.audio.stretch import MARGIN_S
-from tagfleet.fleet.stages import Listening, Predicting, Writing
+from tagfleet.fleet.stages import Listening, Tagging
 from tagfleet.store.objects import Storage
+from tagfleet.store.parts import write_part
 
 LIMITS = DecodeLimits()
 
 
 def take_apart(root: Storage, tracks: Sequence[BenchTrack]) -> dict[str, Any]:
-    """Per format and part: CPU ms per track. `mix` is what decode_clips does beside decoding and resampling."""
+    """Per format and part: CPU ms per track. `mix` is what decode_clips does beside decoding and resampling.
+
+    All in this process: what the worker pays for a decoder of its own is in (b) and not here.
+    """
     torch.set_num_threads(1)
     tagger = untrained(root)
     log_mel_of = LogMel(tagger.audio.log_mel)
-    listening = Listening(audio=tagger.audio, limits=LIMITS, storage=root.config)
-    predicting = Predicting(root, MODEL, tagger.model_id, RUN_ID, datetime.now(UTC), "cpu")
-    writing = Writing(root=root, run_id=RUN_ID)
+    listening = Listening(root=root, audio=tagger.audio, limits=LIMITS)
+    tagging = Tagging(root, run_facts(tagger), last=True, listening=listening)
     waveforms, _ = _decoded(tracks[0], tagger.audio)
     log_mel = log_mel_of(torch.from_numpy(waveforms)).numpy()
     mel_ms = _ms(lambda: log_mel_of(torch.from_numpy(waveforms)), 10)
     network_ms = _ms(lambda: tagger.tag(log_mel), 10)
-    rows = predicting(listening(plan_rows(tracks)))
-    write_ms = _ms(lambda: writing(rows), 3) / len(tracks)
+    (part,) = parts_in(tagging(plan_rows(tracks)))
+    rows = pq.read_table(root.uri(f"predictions/{part.path}"), partitioning=None)
+    write_ms = _ms(lambda: write_part(root, rows, part), 3) / len(tracks)
     resample_ms = _ms(lambda: _resample(tagger.audio, len(waveforms)), 10)
     parts = {}
     for name in dict.fromkeys(track.format for track in tracks):

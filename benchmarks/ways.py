@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -75,23 +74,17 @@ def tutorial(root: Storage, *, whole: bool) -> Way:
 
 
 def ours(root: Storage) -> Way:
-    """The three stages of `fleet/retag.py`, called one after the other on one block, without Ray."""
-    import torch
-
-    from benchmarks.work import MODEL, RUN_ID, plan_rows, untrained
+    """What one worker of `fleet/tagging.py` does, on one block and without Ray."""
+    from benchmarks.work import parts_in, plan_rows, run_facts, untrained
     from tagfleet.audio.config import DecodeLimits
-    from tagfleet.fleet.stages import Listening, Predicting, Writing
+    from tagfleet.fleet.stages import Listening, Tagging
 
-    torch.set_num_threads(1)
     tagger = untrained(root)
-    listening = Listening(audio=tagger.audio, limits=DecodeLimits(), storage=root.config)
-    predicting = Predicting(root, MODEL, tagger.model_id, RUN_ID, datetime.now(UTC), "cpu")
-    writing = Writing(root=root, run_id=RUN_ID)
+    listening = Listening(root=root, audio=tagger.audio, limits=DecodeLimits())
+    tagging = Tagging(root, run_facts(tagger), last=True, listening=listening)
 
     def tag(tracks: Sequence[BenchTrack]) -> None:
-        (part,) = writing(predicting(listening(plan_rows(tracks)))).to_pylist()
-        if part["failures"]:
-            raise SystemExit(f"tracks failed, so nothing was measured: {part['failures']}")
+        parts_in(tagging(plan_rows(tracks)))
 
     return tag
 

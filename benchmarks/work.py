@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import UTC, datetime
 
 import pyarrow as pa
 import torch
 
 from benchmarks.tracks import BenchTrack
 from tagfleet.audio.config import AudioConfig
+from tagfleet.fleet.stages import RunFacts
 from tagfleet.fleet.taggers import load_tagger
 from tagfleet.labels.taxonomy import load_taxonomy
 from tagfleet.model.config import NetworkConfig
@@ -17,6 +19,7 @@ from tagfleet.model.tagger import Tagger, TrainingFacts, n_labels
 from tagfleet.schemas import PLAN
 from tagfleet.store.models import ModelStore
 from tagfleet.store.objects import Storage
+from tagfleet.store.parts import PartFile
 
 MODEL = "untrained"
 RUN_ID = "bench"
@@ -44,7 +47,21 @@ def untrained(root: Storage) -> Tagger:
     return load_tagger(root, MODEL)[1]
 
 
+def run_facts(tagger: Tagger) -> RunFacts:
+    """Of a run with that tagger."""
+    return RunFacts(run_id=RUN_ID, model=MODEL, model_id=tagger.model_id, backend="torch", tagged_at=datetime.now(UTC))
+
+
 def plan_rows(tracks: Iterable[BenchTrack]) -> pa.Table:
-    """PLAN rows; ids are unique even when a file comes twice."""
-    rows = [{"track_id": f"{n:05}", "uri": track.path, "reason": "new"} for n, track in enumerate(tracks)]
-    return pa.Table.from_pylist(rows, schema=PLAN)
+    """PLAN rows and `row`, their places; ids are unique even when a file comes twice."""
+    new = {"reason": "new", "work": "decode", "same_model": False}
+    rows = [{"track_id": f"{n:05}", "uri": track.path, **new} for n, track in enumerate(tracks)]
+    return pa.Table.from_pylist(rows, schema=PLAN).append_column("row", pa.array(range(len(rows)), pa.int64()))
+
+
+def parts_in(table: pa.Table) -> list[PartFile]:
+    """The parts of PARTS rows; stops where a track failed: a figure without it would say nothing."""
+    parts = [PartFile.model_validate_json(text) for text in table["part"].to_pylist()]
+    if failures := {reason: n for part in parts for reason, n in part.tally.failures.items()}:
+        raise SystemExit(f"tracks failed, so nothing was measured: {failures}")
+    return parts

@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import sys
 
-from tagfleet.fleet.retag import RetagReport, open_retag, retag
+from tagfleet.fleet.plan import Ask
+from tagfleet.fleet.retag import retag
+from tagfleet.fleet.retag_report import RetagReport
 from tagfleet.job import Start, run_job, say
 
 
@@ -14,6 +16,9 @@ def declare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", default="production", help="production, NAME or NAME:VERSION")
     parser.add_argument("--catalog", type=int, help="version of the catalogue; default: the latest")
     parser.add_argument("--only", choices=["new", "changed", "stale", "all"], default="stale")
+    parser.add_argument("--limit", type=int, help="hear this many tracks; the rest waits for the next run")
+    parser.add_argument("--retry-failed", action="store_true", help="also tracks that failed for good")
+    parser.add_argument("--no-publish", dest="publish", action="store_false", help="only make the snapshot")
     parser.add_argument(
         "--max-error-rate",
         type=lambda rate: [f"retag.max_error_rate={float(rate)}", "retag.min_errors=1"],
@@ -26,16 +31,20 @@ def declare(parser: argparse.ArgumentParser) -> None:
 def body(start: Start) -> RetagReport:
     """Plan, or find the plan of this run; carry it out; commit."""
     given, settings = start.given, start.settings
-    audio = settings.audio if any(name.startswith("audio.") for name in start.sources) else None
-    plan, tagger = open_retag(
-        start.root, given.model, start.run_id, catalog_version=given.catalog, only=given.only, audio=audio
+    ask = Ask(
+        run_id=start.run_id,
+        catalog_version=given.catalog,
+        **{name: getattr(given, name) for name in ("model", "only", "limit", "retry_failed")},
     )
-    say(f"Run {plan.run_id}: {plan.to_tag.num_rows} of {plan.n_catalog} tracks to tag with {plan.model}")
     return retag(
         start.root,
-        plan,
-        audio=tagger.audio,
+        ask,
         config=settings.retag,
+        audio=settings.audio if any(name.startswith("audio.") for name in start.sources) else None,
+        publish=given.publish,
+        tidy=settings.predictions,
+        price_per_hour=settings.price_per_hour,
+        tell=say,
         **start.machines,
     )
 

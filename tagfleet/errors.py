@@ -166,13 +166,17 @@ class TrackError(TagfleetError):
 
 
 class FetchError(TrackError):
-    """The bytes of a track could not be had.
+    """The bytes of a track could not be had. Says nothing of them: the next run tries again.
 
-    Reasons: not-found, not-a-file, forbidden, unreachable, too-large, unsupported-uri.
+    Reasons: not-found, not-a-file, forbidden, unreachable, too-large, unsupported-uri, timeout (its server was too
+    slow), changed (replaced while it was read).
     """
 
     code = "fetch"
     stage = "fetch"
+    reasons: ClassVar[frozenset[str]] = frozenset(
+        ["not-found", "not-a-file", "forbidden", "unreachable", "too-large", "unsupported-uri", "timeout", "changed"]
+    )
 
 
 class DecodeError(TrackError):

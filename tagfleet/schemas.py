@@ -97,10 +97,12 @@ PREDICTIONS = pa.schema(
         pa.field("mood_probability", pa.float32()),
         pa.field("instruments", pa.list_(pa.string())),  # accepted, most probable first
         pa.field("tags", pa.list_(TAG)),  # accepted on all axes
-        pa.field("probabilities", pa.list_(TAG)),  # every label: tags can be re-made without audio
+        pa.field("probabilities", pa.list_(TAG)),  # every label
+        pa.field("pooled_logits", pa.list_(pa.float32())),  # model/calibration.py `pool`: tags are re-made from them
         pa.field("n_clips", pa.int32()),
         pa.field("duration_s", pa.float64()),
         *(pa.field(name, pa.string()) for name in LINEAGE),
+        pa.field("log_mels", pa.string()),  # where the log-mels of its clips are kept, under the root; null: nowhere
         pa.field("run_id", pa.string(), nullable=False),
         pa.field("tagged_at", UTC_TIME, nullable=False),
     ]
@@ -114,36 +116,37 @@ PLAN = pa.schema(
         pa.field("etag", pa.string()),
         pa.field("size_bytes", pa.int64()),
         pa.field("reason", pa.string(), nullable=False),  # why the row is made again, or `removed`
+        pa.field("work", pa.string(), nullable=False),  # decode | network | stored | remove: the cheapest that does
+        pa.field("file", pa.string()),  # data file that holds its present row; null when it has none
+        pa.field("was", pa.string()),  # accepted labels of that row, "genre:rock instrument:piano"; null: not tagged
+        pa.field("same_model", pa.bool_(), nullable=False),  # whether this run's model said so
+        pa.field("log_mels", pa.string()),  # where its clips' log-mels are kept
     ]
 )
 """What a run has to do. Stored with the run; a re-run of the same run id reads it instead of planning again."""
 
 LOG_MELS = pa.schema(
     [
-        pa.field("track_id", pa.string(), nullable=False),
-        pa.field("uri", pa.string(), nullable=False),
+        *(PLAN.field(name) for name in ("track_id", "uri", "reason", "was", "same_model")),
+        pa.field("row", pa.int64(), nullable=False),  # place in the plan
         pa.field("error_stage", pa.string()),
         pa.field("error_reason", pa.string()),
         pa.field("error_detail", pa.string()),
         pa.field("audio_fingerprint", pa.string()),
         pa.field("duration_s", pa.float64()),
         pa.field("n_clips", pa.int32(), nullable=False),  # 0 for a failed track
-        pa.field("log_mel", pa.list_(pa.float32()), nullable=False),  # n_clips x n_mels x clip_frames, row-major
+        pa.field("n_bytes", pa.int64(), nullable=False),  # that were fetched
+        pa.field("n_requests", pa.int64(), nullable=False),
+        pa.field("n_retries", pa.int64(), nullable=False),
+        pa.field("listen_cpu_s", pa.float64(), nullable=False),  # fetch and decode
+        pa.field("mel_cpu_s", pa.float64(), nullable=False),
+        pa.field("log_mel", pa.large_list(pa.float16()), nullable=False),  # n_clips x n_mels x clip_frames, row-major
     ]
 )
 """Between the decoding stage and the network."""
 
-PARTS = pa.schema(
-    [
-        pa.field("path", pa.string(), nullable=False),  # relative to the table
-        pa.field("size_bytes", pa.int64(), nullable=False),
-        pa.field("n_rows", pa.int64(), nullable=False),
-        pa.field("failed_ids", pa.list_(pa.string()), nullable=False),
-        pa.field("failures", pa.list_(pa.string()), nullable=False),  # stage/reason of each failed row, in that order
-        pa.field("id_checksum", pa.uint64(), nullable=False),  # order-independent checksum of the track ids
-    ]
-)
-"""Data files that workers wrote and no reader sees before the driver commits them."""
+PARTS = pa.schema([pa.field("part", pa.string(), nullable=False)])
+"""Data files that workers wrote and no reader sees before a commit: `store/parts.py` PartFile as JSON."""
 
 FEATURES = pa.schema(
     [

@@ -20,7 +20,7 @@ from tagfleet.errors import ConfigError
 from tagfleet.fleet.config import TrainSettings
 from tagfleet.fleet.resources import RayConfig, RetagConfig
 from tagfleet.labels.config import LabelsConfig
-from tagfleet.store.config import StorageConfig
+from tagfleet.store.config import PredictionsConfig, StorageConfig
 
 FILE_NAME = "tagfleet.toml"
 WIDTH_ON_GPU = 64
@@ -36,6 +36,7 @@ class Settings(TrainSettings):
     lang: Literal["ja", "en"] = "ja"
     """Language in which labels are shown."""
     storage: StorageConfig = Field(default_factory=StorageConfig)
+    predictions: PredictionsConfig = Field(default_factory=PredictionsConfig)
     labels: LabelsConfig = Field(default_factory=LabelsConfig)
     limits: DecodeLimits = Field(default_factory=DecodeLimits)
     retag: RetagConfig = Field(default_factory=RetagConfig)

@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from tagfleet.config import Section, digest_of
 
-AUDIO_CODE = "pyav-mean-soxrhq-htk-1"
+AUDIO_CODE = "pyav-mean-soxrhq-htk-f16-2"
 """Names the code between bytes and log-mel; change it whenever the numbers that come out may change."""
 
 
@@ -23,6 +23,10 @@ class DecodeLimits(Section):
     """Highest sample rate that is taken, in Hz."""
     max_channels: int = Field(default=16, gt=0)
     """Most channels that are taken."""
+    max_track_s: float = Field(default=120.0, gt=0)
+    """Longest that fetching and decoding one track may take, in seconds: then its decoder is killed."""
+    max_memory_mb: int = Field(default=1024, ge=64)
+    """Memory that a decoder may take beyond what it has when it starts, in MiB."""
 
 
 class LogMelConfig(Section):

@@ -14,6 +14,9 @@ from tagfleet.errors import DecodeError
 HEAD_BYTES = 16 * 1024
 """How much of a file is looked at."""
 
+MOST_TAGS = 8
+"""ID3v2 tags that are passed over in front of a file; one is usual."""
+
 _W64_GUID = bytes.fromhex("726966662e91cf11a5d628db04c10000")
 _MP3_HZ = (44_100, 48_000, 32_000)
 _MP3_KBPS_1 = (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
@@ -23,13 +26,17 @@ _MP3_DURATION = re.compile(rb"(?:Xing|Info)\x00\x00\x00[\x01\x03\x05\x07\x09\x0b
 
 
 def after_id3(source: BinaryIO) -> tuple[int, bytes]:
-    """Where the file begins behind its ID3v2 tags (id3.org/id3v2.4.0-structure, 3.1), and its head from there."""
-    offset = 0
+    """Where the file begins behind its ID3v2 tags (id3.org/id3v2.4.0-structure, 3.1), and its head from there.
+
+    Behind MOST_TAGS of them it is no longer looked for: a file of nothing but empty ones would take minutes.
+    """
+    offset = n_tags = 0
     while True:
         source.seek(offset)
         head = source.read(HEAD_BYTES)
-        if head[:3] != b"ID3" or len(head) < 10 or max(head[6:10]) > 127:
+        if head[:3] != b"ID3" or len(head) < 10 or max(head[6:10]) > 127 or n_tags == MOST_TAGS:
             return offset, head
+        n_tags += 1
         has_footer = bool(head[5] & 0x10)
         offset += 10 + sum(byte << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=True))
         offset += 10 * has_footer
@@ -79,10 +86,14 @@ def stores_duration(container: str, head: bytes) -> bool:
 
 
 def stated_bytes(container: str, head: bytes) -> int | None:
-    """The file size in bytes that a RIFF or FORM header states; None where there is none or the writer did not know it.
+    """The file size in bytes that a RIFF, FORM or W64 header states; None where there is none or its writer knew none.
 
-    FFmpeg silently shortens such a file to what is there. Writers to a pipe leave 0 or a size near 2 or 4 GiB.
+    FFmpeg silently shortens such a file to what is there. Writers to a pipe leave 0 or a size near 2 or 4 GiB, or in
+    W64 all bits set.
     """
+    if container == "w64":
+        size = int.from_bytes(head[16:24], "little")
+        return size if 0 < size < 1 << 63 else None
     if container not in ("wav", "aiff") or head[:4] not in (b"RIFF", b"RIFX", b"FORM"):
         return None
     size = int.from_bytes(head[4:8], "little" if head[:4] == b"RIFF" else "big")

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import BinaryIO
 
 import numpy as np
@@ -13,25 +11,9 @@ from tagfleet.audio.clips import plan_clips
 from tagfleet.audio.config import AudioConfig, DecodeLimits
 from tagfleet.audio.mono import Waveform
 from tagfleet.audio.reader import AudioReader
+from tagfleet.audio.reasons import REASONS as REASONS
+from tagfleet.audio.reasons import TRANSIENT as TRANSIENT
 from tagfleet.audio.stretch import read_stretch
-
-REASONS: Mapping[str, str] = MappingProxyType(
-    {
-        "empty": "no bytes, or no samples",
-        "unsupported-container": "not WAV, W64, AIFF, FLAC, Ogg, MP4/M4A, MP3 or ADTS AAC",
-        "unsupported-codec": "FFmpeg has no decoder for what is in the container",
-        "no-audio-stream": "the container holds no audio",
-        "corrupt": "the header cannot be read, or too many packets cannot be decoded",
-        "truncated": "much less audio than the header says",
-        "too-large": "more bytes than DecodeLimits.max_size_bytes",
-        "too-long": "longer than DecodeLimits.max_duration_s, by the header or while decoding",
-        "bad-sample-rate": "outside the sample rates of DecodeLimits",
-        "bad-channels": "more than DecodeLimits.max_channels",
-        "changed-mid-stream": "sample rate, channels or sample format change on the way",
-        "not-finite": "samples are NaN, infinite, or a million times full scale",
-    }
-)
-"""Stable codes of DecodeError, each with its meaning."""
 
 MAX_PROBED_TAG_BYTES = 4 << 20
 """An ID3v2 tag above this size (cover art) is not read by `probe`: title and artist are None then."""

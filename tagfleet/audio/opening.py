@@ -28,6 +28,8 @@ def open_container(source: BinaryIO, offset: int, container: str) -> InputContai
             buffer_size=_BUFFER_BYTES,
             io_open=_refuse_second_file,
         )
+    except MemoryError as error:  # FFmpeg's is one
+        raise no_memory() from error
     except av.FFmpegError as error:
         raise DecodeError("corrupt", f"no readable {container} header: {error.strerror}") from error
 
@@ -51,18 +53,25 @@ def audio_stream(file: InputContainer, limits: DecodeLimits) -> av.AudioStream:
     return stream
 
 
+def no_memory() -> DecodeError:
+    """For what FFmpeg raises where it gets no memory, be it that a header asks for absurd amounts of it."""
+    return DecodeError("memory", "FFmpeg was given less memory than it asked for")
+
+
 class _From:
     """`source` from `offset` on; FFmpeg neither sees nor reads what is before."""
 
     def __init__(self, source: BinaryIO, offset: int) -> None:
         self._source = source
         self._offset = offset
+        self._size = source.seek(0, io.SEEK_END)
         self.read = source.read
         self.seek(0)
 
     def seek(self, position: int, whence: int = io.SEEK_SET) -> int:
         if whence == io.SEEK_SET:
-            position += self._offset
+            # Headers lie: a place 2^60 bytes behind the end is an error on a disk and none in memory.
+            position = min(position + self._offset, self._size)
         return self._source.seek(position, whence) - self._offset
 
     def tell(self) -> int:

@@ -12,7 +12,7 @@ import av
 from tagfleet.audio.config import DecodeLimits
 from tagfleet.audio.containers import after_id3, sniff_container, stated_bytes, stores_duration
 from tagfleet.audio.mono import FULL_SCALE
-from tagfleet.audio.opening import audio_stream, open_container
+from tagfleet.audio.opening import audio_stream, no_memory, open_container
 from tagfleet.errors import DecodeError
 
 TOLERANCE = 0.05
@@ -46,6 +46,7 @@ class AudioReader:
         self.limits = limits
         self.n_refused = 0
         """Packets that the decoder refused since the last call of `frames`."""
+        self._kind: tuple[int, int, str] | None = None
         self._source = source
         self._offset = behind_tag if behind_tag > max_tag_bytes else 0
         self._open()
@@ -61,6 +62,11 @@ class AudioReader:
         self._stream = audio_stream(self._file, self.limits)
         self._decoder = self._stream.codec_context
         self._decoder.thread_count = 1
+        # The decoder's own change with what it decodes.
+        self.sample_rate: int = self._decoder.sample_rate
+        """Hz, by the header."""
+        self.n_channels: int = self._decoder.channels
+        """By the header."""
         self._at_start = True
 
     def __enter__(self) -> Self:
@@ -73,16 +79,6 @@ class AudioReader:
     def codec(self) -> str:
         """FFmpeg's name of the codec."""
         return self._decoder.codec.canonical_name
-
-    @property
-    def sample_rate(self) -> int:
-        """Hz, of the file."""
-        return self._decoder.sample_rate
-
-    @property
-    def n_channels(self) -> int:
-        """Channels of the file."""
-        return self._decoder.channels
 
     @property
     def tags(self) -> dict[str, str]:
@@ -106,8 +102,9 @@ class AudioReader:
     def frames(self, start_s: float) -> Iterator[tuple[int, av.AudioFrame]]:
         """Decoded frames from `start_s` or earlier, each with the place of its first sample, at the file's own rate.
 
-        All have the header's rate and channels, and one sample format, or DecodeError("changed-mid-stream") is
-        raised. Packets that the decoder refuses are skipped and counted in `n_refused`.
+        All have the header's rate, and one number of channels and sample format wherever they are in the file, or
+        DecodeError("changed-mid-stream") is raised. Packets that the decoder refuses are skipped and counted in
+        `n_refused`.
         """
         if start_s > PREROLL_S:
             self._seek(start_s - PREROLL_S)
@@ -115,21 +112,22 @@ class AudioReader:
             self._reopen()  # a seek to 0 lands behind AAC's priming packet and spoils the first 23 ms
         self.n_refused = 0
         place = round(start_s * self.sample_rate)
-        kind = None
         for packet in self._packets():
             try:
                 frames = self._decoder.decode(packet)
+            except MemoryError as error:  # FFmpeg's is one
+                raise no_memory() from error
             except av.FFmpegError:
                 self.n_refused += 1
                 continue
             for frame in frames:
                 found = (frame.sample_rate, frame.layout.nb_channels, frame.format.name)
-                if kind is None:
-                    kind = (self.sample_rate, self.n_channels, found[2])
+                if self._kind is None:
+                    self._kind = (self.sample_rate, *found[1:])
                     if found[2].removesuffix("p") not in FULL_SCALE:
                         raise DecodeError("unsupported-codec", f"{self.codec} decodes to {found[2]}")
-                if found != kind:
-                    raise DecodeError("changed-mid-stream", f"(Hz, channels, format) were {kind}, now {found}")
+                if found != self._kind:
+                    raise DecodeError("changed-mid-stream", f"(Hz, channels, format) were {self._kind}, now {found}")
                 if frame.pts is not None:
                     place = round((frame.pts - self._origin) * self._ticks_to_samples)
                 yield place, frame
@@ -139,7 +137,9 @@ class AudioReader:
         self._at_start = False
         try:
             yield from self._file.demux(self._stream)
-        except av.FFmpegError:
+        except MemoryError as error:  # FFmpeg's is one
+            raise no_memory() from error
+        except (av.FFmpegError, IndexError):  # the latter: PyAV met a stream that was not there when it opened the file
             self.n_refused += 1  # nothing behind it can be read; whether that matters shows in what is missing
 
     def _seek(self, to_s: float) -> None:
@@ -147,6 +147,8 @@ class AudioReader:
         try:
             self._file.seek(int(to_s / self._tick_s) + self._origin, stream=self._stream)
             self._at_start = False
+        except MemoryError as error:  # FFmpeg's is one
+            raise no_memory() from error
         except av.FFmpegError:
             self._reopen()
 

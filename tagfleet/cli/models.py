@@ -103,6 +103,30 @@ def promote(
 
 
 @app.command()
+def revise(
+    context: typer.Context,
+    model: Annotated[str, typer.Argument(help="NAME, NAME:VERSION or production.")] = "production",
+    threshold: Annotated[
+        list[str] | None,
+        typer.Option(metavar="BOUND", help="instrument.piano=0.4, or genre=0.3: unknown below, on an exclusive axis."),
+    ] = None,
+    taxonomy: Annotated[Path | None, typer.Option(metavar="FILE", help="Other names of the same labels.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Publish a model with other thresholds or names: the next `retag` needs no audio for that."""
+    from tagfleet.fleet.revise import revise as publish_revised
+    from tagfleet.labels.taxonomy import load_taxonomy
+
+    named = load_taxonomy(taxonomy) if taxonomy else None
+    old, new = publish_revised(context.obj.root, model, thresholds=threshold or (), taxonomy=named)
+    if as_json:
+        emit_json({"model": str(new), "from": str(old)})
+        return
+    say(f"Published {new}, made of {old}; its metrics are those of {old}.")
+    say(f"Use it: tagfleet models promote {new}; tagfleet retag")
+
+
+@app.command()
 def rollback(context: typer.Context, why: Why = "", as_json: Json = False) -> None:
     """Put the model back into production that was there before the last promotion."""
     from tagfleet.store.models import ModelStore

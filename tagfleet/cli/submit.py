@@ -120,7 +120,9 @@ def _evaluate(session: Session, options: dict[str, Any]) -> tuple[Session, list[
 
 def _retag(session: Session, options: dict[str, Any]) -> tuple[Session, list[str]]:
     session = retag.with_error_rate(session, options["max_error_rate"], options["settings"])
-    return session, _plain(options, "model", "catalog", "only")
+    words = _plain(options, "model", "catalog", "only", "limit")
+    words += ["--retry-failed"] if options["retry_failed"] else []
+    return session, words + ([] if options["publish"] else ["--no-publish"])
 
 
 def _plain(options: dict[str, Any], *names: str) -> list[str]:

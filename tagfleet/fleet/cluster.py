@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 import os
 import signal
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from threading import current_thread, main_thread
+from typing import Any
+
+import pyarrow as pa
 
 from tagfleet.errors import JobError
 from tagfleet.fleet.resources import RayConfig, Resources
@@ -74,6 +79,38 @@ def ray_job(config: RayConfig) -> Iterator[None]:
     """`ray_cluster` for one job; what Ray prints meanwhile goes to stderr, because stdout is for data."""
     with ray_cluster(config), redirect_stdout(sys.stderr):
         yield
+
+
+@dataclass(frozen=True)
+class _Calling:
+    call: Callable[[Any], Any]
+    arguments: Sequence[Any]
+
+    def __call__(self, asked: pa.Table) -> pa.Table:
+        """One JSON answer per place in `arguments`."""
+        answers = [json.dumps(self.call(self.arguments[n])) for n in asked["n"].to_pylist()]
+        return pa.table({"answer": pa.array(answers, pa.string())})
+
+
+def on_workers(call: Callable[[Any], Any], arguments: Sequence[Any], *, num_cpus: float = 1.0) -> Iterator[Any]:
+    """What `call` answers to each argument, in any order, from tasks of the connected Ray; answers travel as JSON.
+
+    A task that dies is called again: `call` must leave the same behind. Raises JobError when one fails.
+    """
+    import ray.data
+
+    asked = [pa.table({"n": pa.array([n], pa.int64())}) for n in range(len(arguments))]
+    if not asked:
+        return
+    answered = ray.data.from_arrow(asked).map_batches(
+        _Calling(call, arguments), batch_size=None, batch_format="pyarrow", num_cpus=num_cpus
+    )
+    try:
+        table: pa.Table
+        for table in answered.iter_batches(batch_size=None, batch_format="pyarrow"):
+            yield from map(json.loads, table["answer"].to_pylist())
+    except ray.exceptions.RayError as error:
+        raise JobError(f"a task failed: {root_cause(error)}", hint="start again; what is finished is kept") from error
 
 
 def quieten() -> None:

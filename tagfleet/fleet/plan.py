@@ -1,14 +1,14 @@
 """What a run has to do, decided once: the catalogue against the last snapshot, row by row, by lineage.
 
-The plan is stored with the run; a second start of the same run reads it and never plans again.
+Every row gets the cheapest work that is enough. The plan is stored with the run; a second start of the same run reads
+it and never plans again.
 """
 
 from __future__ import annotations
 
 import json
-import secrets
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Literal
 
@@ -16,112 +16,254 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from tagfleet.errors import NotFoundError
+from tagfleet.audio.decode import TRANSIENT
+from tagfleet.errors import ConflictError, CountsError, NotFoundError
+from tagfleet.fleet.distribution import Distribution, label_texts
+from tagfleet.model.config import Backend
 from tagfleet.schemas import LINEAGE, PLAN
 from tagfleet.store.objects import Storage
 
 Only = Literal["new", "changed", "stale", "all"]
-"""new: tracks without a row; changed: also other audio, and what could not be fetched; stale: also another tagger."""
+"""new: tracks without a row; changed: also other audio or another place, and what failed for a passing reason; stale:
+also another tagger; all: everything from the audio on."""
 
-REMOVED = "removed"
-RETRY = "retry"
-"""The last run could not fetch the track: nothing is known of its audio."""
+NEW, REMOVED, RETRY, AUDIO, MOVED = "new", "removed", "retry", "audio", "moved"
+AUDIO_PATH, MODEL, THRESHOLDS, NAMES, ASKED = "audio-path", "model", "thresholds", "names", "asked"
+DECODE, NETWORK, STORED, REMOVE = "decode", "network", "stored", "remove"
+
 _REASONS: Mapping[Only, tuple[str, ...]] = {
-    "new": ("new",),
-    "changed": ("new", "retry", "audio"),
-    "stale": ("new", "retry", "audio", "tagger"),
-    "all": ("new", "retry", "audio", "tagger", "asked"),
+    "new": (NEW,),
+    "changed": (NEW, RETRY, AUDIO, MOVED),
+    "stale": (NEW, RETRY, AUDIO, MOVED, AUDIO_PATH, MODEL, THRESHOLDS, NAMES),
+    "all": (NEW, RETRY, AUDIO, MOVED, AUDIO_PATH, MODEL, THRESHOLDS, NAMES, ASKED),
 }
+_DEPTHS = {"audio_digest": 4, "model_id": 3, "backend": 3, "calibration_digest": 2, "taxonomy_version": 1}
+"""How deep a change of each lineage column reaches; the fingerprint is compared with the catalogue's."""
+
+CATALOG_COLUMNS = ("track_id", "uri", "etag", "size_bytes")
+SNAPSHOT_COLUMNS = ("track_id", "uri", "status", "error_reason", "tags", "log_mels", *LINEAGE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ask:
+    """What somebody wants of a run."""
+
+    model: str = "production"
+    run_id: str
+    only: Only = "stale"
+    catalog_version: int | None = None
+    """None: the latest."""
+    limit: int | None = None
+    """Tracks that are decoded at most; the others wait for the next run."""
+    retry_failed: bool = False
+    """Also those that failed for a lasting reason and whose file has not changed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanFile:
+    """PLAN rows below the run's folder."""
+
+    key: str
+    n_rows: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Touched:
+    """What happens to one data file of the base version."""
+
+    n_gone: int = 0
+    """Rows that leave it: removed, or made again from their audio."""
+    n_stored: int = 0
+    """Rows that are made again from what it holds."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """The work of one run. `work` has PLAN rows; its reason `removed` marks rows that leave the table."""
+    """The work of one run, counted; the rows themselves are in `files`."""
 
     run_id: str
     model: str
     model_id: str
+    lineage: Mapping[str, str]
+    """What its rows will say of the tagger."""
+    backend: Backend
+    only: Only
     catalog_version: int
     base_version: int | None
     n_catalog: int
+    n_base: int
     planned_at: str
     reasons: Mapping[str, int]
-    work: pa.Table
+    work: Mapping[str, int]
+    n_waiting: int
+    """New tracks that `limit` leaves without a row."""
+    n_left: int
+    """All that `limit` leaves to the next run."""
+    id_checksum: int
+    """Of the rows that pass the network."""
+    before: Distribution
+    """Labels of the base version."""
+    n_before: int
+    """Its tagged rows."""
+    leaving: Distribution
+    """Labels of its rows that are made again or removed."""
+    n_leaving: int
+    """Tagged rows among them."""
+    touched: Mapping[str, Touched] = field(default_factory=dict)
+    files: tuple[PlanFile, ...] = ()
 
     @property
-    def to_tag(self) -> pa.Table:
-        """PLAN rows whose prediction is made (again)."""
-        return self.work.filter(pc.not_equal(self.work["reason"], REMOVED))
+    def n_listen(self) -> int:
+        """Rows that pass the network, with or without decoding."""
+        return self.work.get(DECODE, 0) + self.work.get(NETWORK, 0)
 
     @property
-    def removed_ids(self) -> pa.Array:
-        """Ids that the catalogue no longer has."""
-        return self.work.filter(pc.equal(self.work["reason"], REMOVED))["track_id"].combine_chunks()
+    def n_stored(self) -> int:
+        """Rows that are made again from what is stored."""
+        return self.work.get(STORED, 0)
+
+    @property
+    def n_to_tag(self) -> int:
+        """Rows that are made (again)."""
+        return self.n_listen + self.n_stored
 
 
-def make_work(tracks: pa.Table, snapshot: pa.Table | None, lineage: Mapping[str, str], only: Only) -> pa.Table:
+def snapshot_rows(rows: pa.Table, lineage: Mapping[str, str]) -> pa.Table:
+    """What planning must know of committed rows, as few bytes as that takes.
+
+    rows: SNAPSHOT_COLUMNS and `file`. lineage: what the tagger of this run would write.
+    """
+    depth = pa.scalar(0, pa.int8())
+    for name in sorted(lineage, key=lambda name: _DEPTHS[name]):
+        differs = pc.invert(pc.fill_null(pc.equal(rows[name], lineage[name]), False))
+        depth = pc.if_else(differs, pa.scalar(_DEPTHS[name], pa.int8()), depth)
+    failed = pc.equal(rows["status"], "failed")
+    passing = pc.or_(
+        pc.is_null(rows["audio_fingerprint"]),
+        pc.fill_null(pc.is_in(rows["error_reason"], pa.array(sorted(TRANSIENT))), False),
+    )
+    return pa.table(
+        {
+            "track_id": rows["track_id"].cast(pa.string()),
+            "was_uri": rows["uri"].cast(pa.string()),
+            "was_fingerprint": rows["audio_fingerprint"].cast(pa.string()),
+            "failed": failed,
+            "passing": pc.and_(failed, passing),
+            "depth": depth,
+            "same_model": pc.less(depth, _DEPTHS["model_id"]),
+            "was": label_texts(pc.if_else(failed, None, rows["tags"])),
+            "log_mels": rows["log_mels"].cast(pa.string()),
+            "file": rows["file"].cast(pa.string()),
+        }
+    )
+
+
+def make_work(tracks: pa.Table, snapshot: pa.Table, *, only: Only, retry_failed: bool = False) -> pa.Table:
     """PLAN rows, sorted by id: every track whose row is missing or would come out otherwise, and those to remove.
 
-    tracks: TRACKS rows. snapshot: track_id, uri and LINEAGE columns of the last committed rows. lineage: what the
-    tagger of this run would write. A track without etag in the catalogue cannot be known unchanged.
+    tracks: CATALOG_COLUMNS. snapshot: `snapshot_rows` of the same ids' part of the last version. A track without etag
+    in the catalogue cannot be known unchanged. Raises CountsError when an id stands twice on one side.
     """
-    now = tracks.select(["track_id", "uri", "etag", "size_bytes"])
-    if snapshot is None:
-        reasons = pa.array(["new"] * now.num_rows, pa.string())
-        return now.append_column("reason", reasons).cast(PLAN).sort_by("track_id")
-    was = snapshot.rename_columns([name if name == "track_id" else f"was_{name}" for name in snapshot.column_names])
-    both = now.join(was.append_column("known", pa.repeat(True, was.num_rows)), "track_id", join_type="full outer")
-    fingerprint = pc.binary_join_element_wise(both["etag"], both["size_bytes"].cast(pa.string()), ":")
-    same_audio = _all_equal([(fingerprint, both["was_audio_fingerprint"]), (both["uri"], both["was_uri"])])
-    same_tagger = _all_equal([(pa.scalar(lineage[name]), both[f"was_{name}"]) for name in LINEAGE if name in lineage])
-    reason = pc.case_when(
-        pc.make_struct(
-            pc.is_null(both["uri"]),
-            pc.is_null(both["known"]),
-            pc.is_null(both["was_audio_fingerprint"]),
-            pc.invert(same_audio),
-            pc.invert(same_tagger),
-        ),
-        *(pa.scalar(text) for text in (REMOVED, "new", RETRY, "audio", "tagger", "asked")),
+    _refuse_doubles(tracks, "the catalogue")
+    _refuse_doubles(snapshot, "the predictions")
+    now = tracks.select(CATALOG_COLUMNS).cast(pa.schema([PLAN.field(name) for name in CATALOG_COLUMNS]))
+    both = now.join(
+        snapshot.append_column("known", pa.repeat(True, snapshot.num_rows)), "track_id", "track_id", "full outer"
     )
-    both = both.set_column(both.schema.get_field_index("uri"), "uri", pc.coalesce(both["uri"], both["was_uri"]))
-    work = both.select(["track_id", "uri", "etag", "size_bytes"]).append_column("reason", reason)
+    fingerprint = pc.binary_join_element_wise(both["etag"], both["size_bytes"].cast(pa.string()), ":")
+    same_bytes = pc.fill_null(pc.equal(fingerprint, both["was_fingerprint"]), False)
+    deep = {name: pc.equal(both["depth"], depth) for name, depth in _DEPTHS.items()}
+    model_work = pc.if_else(pc.is_null(both["log_mels"]), DECODE, NETWORK)
+    told: list[tuple[pa.ChunkedArray, str, str | pa.ChunkedArray]] = [
+        (pc.is_null(both["uri"]), REMOVED, REMOVE),
+        (pc.is_null(both["known"]), NEW, DECODE),
+        (both["passing"], RETRY, DECODE),
+        (pc.invert(same_bytes), AUDIO, DECODE),
+        (pc.and_(both["failed"], retry_failed), RETRY, DECODE),
+        (deep["audio_digest"], AUDIO_PATH, DECODE),
+        # The same bytes would fail the same way: the row is carried over.
+        (deep["model_id"], MODEL, pc.if_else(both["failed"], STORED, model_work)),
+        (deep["calibration_digest"], THRESHOLDS, STORED),
+        (deep["taxonomy_version"], NAMES, STORED),
+        (pc.not_equal(both["uri"], both["was_uri"]), MOVED, STORED),
+    ]
+    conditions = pc.make_struct(*(condition for condition, _, _ in told))
+    reason = pc.case_when(conditions, *(pa.scalar(reason) for _, reason, _ in told), pa.scalar(ASKED))
+    work = pc.case_when(conditions, *(_scalar(work) for _, _, work in told), pa.scalar(DECODE))
+    columns = {
+        "track_id": both["track_id"],
+        "uri": pc.coalesce(both["uri"], both["was_uri"]),
+        "etag": both["etag"],
+        "size_bytes": both["size_bytes"],
+        "reason": reason,
+        "work": work,
+        "file": both["file"],
+        "was": both["was"],
+        "same_model": pc.fill_null(both["same_model"], False),
+        "log_mels": pc.if_else(pc.equal(work, NETWORK), both["log_mels"], None),
+    }
     wanted = pc.is_in(reason, pa.array([*_REASONS[only], REMOVED]))
-    return work.filter(wanted).cast(PLAN).sort_by("track_id")
+    return pa.table(columns).filter(wanted).cast(PLAN).sort_by("track_id")
 
 
-def _all_equal(pairs: list[tuple[pa.Scalar | pa.ChunkedArray, pa.ChunkedArray]]) -> pa.ChunkedArray:
-    same = pa.scalar(True)
-    for left, right in pairs:
-        same = pc.and_(same, pc.fill_null(pc.equal(left, right), False))
-    return same
+def _scalar(value: str | pa.ChunkedArray) -> pa.Scalar | pa.ChunkedArray:
+    return pa.scalar(value) if isinstance(value, str) else value
 
 
-def count_reasons(work: pa.Table) -> dict[str, int]:
-    """How many rows for each reason."""
-    return {entry["values"]: entry["counts"] for entry in pc.value_counts(work["reason"]).to_pylist()}
+def _refuse_doubles(rows: pa.Table, where: str) -> None:
+    if pc.count_distinct(rows["track_id"]).as_py() == rows.num_rows:
+        return
+    counts = pc.value_counts(rows["track_id"])
+    double = counts.filter(pc.greater(counts.field("counts"), 1)).field("values")[0].as_py()
+    raise CountsError(
+        f"track {double!r} stands twice in {where}; nothing was tagged", hint="tagfleet catalog validate tells of more"
+    )
 
 
-def store_plan(root: Storage, plan: Plan) -> Plan:
-    """Write the plan under `runs/<run_id>/`, its facts last and once: two starts of one run both get the first's."""
-    rows = pa.BufferOutputStream()
-    pq.write_table(plan.work, rows, compression="zstd")
-    file = f"plan-{secrets.token_hex(4)}.parquet"
-    root.write(f"runs/{plan.run_id}/{file}", rows.getvalue().to_pybytes())
-    facts = {name: value for name, value in vars(plan).items() if name != "work"} | {"file": file}
-    if root.create(_facts_key(plan.run_id), json.dumps(facts, ensure_ascii=False, indent=2).encode()):
+def counts_of(column: pa.ChunkedArray) -> dict[str, int]:
+    """How often each value stands there."""
+    return {entry["values"]: entry["counts"] for entry in pc.value_counts(column).to_pylist()}
+
+
+def create_plan(root: Storage, plan: Plan) -> Plan:
+    """Store the plan, once: two starts of one run both get the first's."""
+    if root.create(_facts_key(plan.run_id), json.dumps(asdict(plan), ensure_ascii=False, indent=1).encode()):
         return plan
     return stored_plan(root, plan.run_id) or plan
 
 
 def stored_plan(root: Storage, run_id: str) -> Plan | None:
-    """The plan of a run that was started before, or None."""
+    """The plan of a run that was started before, or None.
+
+    Raises ConflictError when another tagfleet made it.
+    """
     try:
         facts = json.loads(root.read(_facts_key(run_id)))
     except NotFoundError:
         return None
-    rows = root.read(f"runs/{run_id}/{facts.pop('file')}")
-    return Plan(**facts, work=pq.read_table(pa.BufferReader(rows), schema=PLAN))
+    try:
+        touched = {file: Touched(**counts) for file, counts in facts.pop("touched").items()}
+        files = tuple(PlanFile(**file) for file in facts.pop("files"))
+        return Plan(**facts, touched=touched, files=files)
+    except (KeyError, TypeError) as error:
+        raise ConflictError(
+            f"run {run_id} was planned by another tagfleet", hint="start a new run: leave out --run-id"
+        ) from error
+
+
+def plan_rows(root: Storage, file: PlanFile) -> pa.Table:
+    """PLAN rows of one file."""
+    return pq.read_table(pa.BufferReader(root.read(file.key)), schema=PLAN)
+
+
+def plans_rows(root: Storage, plan: Plan) -> Iterator[pa.Table]:
+    """All PLAN rows, a file at a time."""
+    return (plan_rows(root, file) for file in plan.files)
+
+
+def plan_folder(run_id: str) -> str:
+    """Where a run's PLAN rows lie."""
+    return f"runs/{run_id}/plan"
 
 
 def _facts_key(run_id: str) -> str:

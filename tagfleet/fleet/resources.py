@@ -11,8 +11,8 @@ from tagfleet.config import Section
 from tagfleet.errors import ConfigError
 from tagfleet.model.config import Backend
 
-WRITE_CPUS = 0.1
-"""CPUs that the task which writes data files reserves."""
+GPU_WORKER_CPUS = 0.5
+"""CPUs that an actor on a GPU reserves: it copies, and writes data files."""
 
 
 class RayConfig(Section):
@@ -35,36 +35,47 @@ class RayConfig(Section):
         return None if self.max_cpus is None else Resources(cpus=self.max_cpus, gpus=self.max_gpus)
 
 
+class GateConfig(Section):
+    """When a new snapshot is so unlike the last one that it is not published unasked (exit 3)."""
+
+    max_stability_index: float = Field(default=0.25, gt=0)
+    """Per axis, of the distribution of labels (population stability index); above 0.25 is a major shift."""
+    max_unknown_rise: float = Field(default=0.1, ge=0, le=1)
+    """Per axis: how much the share of tracks without any label may rise."""
+    max_flips: float = Field(default=0.1, ge=0, le=1)
+    """Per axis: share of another top label, among tracks that the same model tagged again."""
+    min_tracks: int = Field(default=500, ge=1)
+    """With fewer tagged tracks on either side nothing is refused: shares of few say nothing."""
+
+
 class RetagConfig(Section):
     """How a re-tag uses the machines, and when it refuses to publish."""
 
-    decode_cpus: float = Field(default=0.75, gt=0)
-    """CPUs that one decoding task reserves: below 1 because the network of its tracks runs beside it."""
-    decode_workers: int | None = Field(default=None, gt=0)
-    """Decoding tasks side by side, at most; empty: as many as there are CPUs for."""
-    decode_memory_mb: int = Field(default=0, ge=0)
-    """Memory that one decoding task reserves, in MiB; 0 reserves none."""
-    network_workers: int = Field(default=1, gt=0)
-    """Actors that hold the network."""
-    network_cpus: float = Field(default=0.4, ge=0)
-    """CPUs that one network actor reserves."""
-    network_gpus: float = Field(default=0.0, ge=0)
-    """GPUs that one network actor reserves; above 0 the network runs there. A part of one, or whole ones."""
-    network_memory_mb: int = Field(default=0, ge=0)
-    """Memory that one network actor reserves, in MiB; 0 reserves none."""
+    workers: int | None = Field(default=None, gt=0)
+    """Processes that fetch, decode and, without GPUs, tag; empty: as many as there are CPUs for."""
+    cpus_per_worker: float = Field(default=1.0, gt=0)
+    """CPUs that each of them reserves."""
+    worker_memory_mb: int = Field(default=0, ge=0)
+    """Memory that each of them reserves, in MiB; 0 reserves none."""
+    gpu_workers: int = Field(default=0, ge=0)
+    """Actors that hold the network on a GPU; 0: every worker runs it for its own tracks, on its CPU."""
+    gpus_per_worker: float = Field(default=1.0, gt=0)
+    """GPUs that one such actor reserves: a part of one, or whole ones."""
     backend: Backend = "torch"
     """What computes the network; another one tags all tracks anew. `torch-bf16` and `openvino-bf16` need processors
     that compute in bfloat16, the last two the extra `openvino`. Costs: docs/performance.md."""
-    tracks_per_block: int = Field(default=16, gt=0)
-    """Tracks of one decoding task."""
-    rows_per_file: int = Field(default=512, gt=0)
-    """Most rows of one Parquet data file."""
+    tracks_per_part: int = Field(default=128, gt=0)
+    """Most tracks of one data file: what is repeated when a worker dies."""
+    keep_log_mels: bool = False
+    """Keep what the network hears, 245 KB per track, so that the next model needs no audio."""
     max_error_rate: float = Field(default=0.01, ge=0, le=1)
     """Share of newly failed among newly tried tracks above which nothing is published."""
     min_errors: int = Field(default=10, ge=1)
     """Fewer new failures than this never stop a run: a rate says nothing about a small catalogue."""
+    gate: GateConfig = GateConfig()
+    """When a snapshot is not published unasked."""
 
-    @field_validator("network_gpus")
+    @field_validator("gpus_per_worker")
     @classmethod
     def _part_or_whole(cls, gpus: float) -> float:
         if gpus > 1 and gpus != int(gpus):
@@ -105,9 +116,9 @@ def total(parts: Sequence[Resources]) -> Resources:
 
 def retag_demand(config: RetagConfig) -> list[Resources]:
     """What a re-tag must have side by side, per process: all stages at once, or they wait for each other for ever."""
-    network = Resources(cpus=config.network_cpus, gpus=config.network_gpus, memory_mb=config.network_memory_mb)
-    decode = Resources(cpus=config.decode_cpus, memory_mb=config.decode_memory_mb)
-    return [*[network] * config.network_workers, decode, Resources(cpus=WRITE_CPUS)]
+    worker = Resources(cpus=config.cpus_per_worker, memory_mb=config.worker_memory_mb)
+    on_gpu = Resources(cpus=GPU_WORKER_CPUS, gpus=config.gpus_per_worker)
+    return [*[on_gpu] * config.gpu_workers, *[worker] * (config.workers or 1)]
 
 
 def refuse_unfit(what: str, demand: Sequence[Resources], nodes: Sequence[Resources], limit: Resources | None) -> None:
@@ -135,5 +146,5 @@ def refuse_unfit(what: str, demand: Sequence[Resources], nodes: Sequence[Resourc
             largest = max(nodes, key=lambda node: (node.gpus, node.cpus))
             raise ConfigError(
                 f"one process of {what} needs {' and '.join(process.lacking(largest))}, more than any machine has",
-                hint="ask for less per process: workers.cpus_per_worker, retag.network_cpus, retag.decode_cpus",
+                hint="ask for less per process: workers.cpus_per_worker, retag.cpus_per_worker",
             )

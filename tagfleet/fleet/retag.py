@@ -2,163 +2,134 @@
 
 from __future__ import annotations
 
-import json
 import time
-from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
-from datetime import datetime
-
-import pyarrow as pa
-import pyarrow.compute as pc
+from collections.abc import Callable, Sequence
 
 from tagfleet.audio.config import AudioConfig, DecodeLimits
-from tagfleet.errors import ConflictError, DigestMismatch, JobError, TooManyFailures
-from tagfleet.fleet.cluster import cluster_nodes, ray_job, root_cause
-from tagfleet.fleet.plan import RETRY, Only, Plan, count_reasons, make_work, store_plan, stored_plan, utc_now
-from tagfleet.fleet.resources import WRITE_CPUS, RayConfig, RetagConfig, refuse_unfit, retag_demand
-from tagfleet.fleet.runs import Advance, Watch, unwatched
+from tagfleet.errors import ConflictError, DigestMismatch, GateRefused, TooManyFailures
+from tagfleet.fleet.gate import GateValue
+from tagfleet.fleet.housekeeping import tidy_up
+from tagfleet.fleet.lease import last_lease, lease
+from tagfleet.fleet.metrics import show_report
+from tagfleet.fleet.plan import REMOVE, RETRY, Ask, Plan, stored_plan
+from tagfleet.fleet.plan_run import plan_run
+from tagfleet.fleet.resources import RayConfig, RetagConfig
+from tagfleet.fleet.retag_report import RetagReport, RunTimes, make_report, stored_report, write_report
+from tagfleet.fleet.runs import Watch, unwatched
 from tagfleet.fleet.taggers import load_tagger
+from tagfleet.fleet.tagging import adopt, make_parts
+from tagfleet.model.config import Backend
 from tagfleet.model.tagger import Tagger
+from tagfleet.store.config import PredictionsConfig
 from tagfleet.store.models import ModelRef
 from tagfleet.store.objects import Storage
-from tagfleet.store.predictions import PartFile, Predictions
+from tagfleet.store.parts import PartFile, find_parts
+from tagfleet.store.predictions import Expected, Predictions
 from tagfleet.store.tables import Table
 
-
-@dataclass(frozen=True, kw_only=True)
-class RetagReport:
-    """What a run did; `tagged + failed + unchanged` is the catalogue."""
-
-    run_id: str
-    model: str
-    model_id: str
-    catalog_version: int
-    version: int
-    n_catalog: int
-    n_tagged: int
-    n_failed: int
-    n_unchanged: int
-    n_removed: int
-    reasons: Mapping[str, int]
-    failures: Mapping[str, int]
-    planned_at: str
-    seconds: float
+Tell = Callable[[str], None]
 
 
-def open_retag(
-    root: Storage,
-    model: str,
-    run_id: str,
-    *,
-    catalog_version: int | None = None,
-    only: Only = "stale",
-    audio: AudioConfig | None = None,
-) -> tuple[Plan, Tagger]:
-    """What a run has to do, and the published tagger that does it.
+def open_model(
+    root: Storage, model: str, backend: Backend, audio: AudioConfig | None = None
+) -> tuple[ModelRef, Tagger]:
+    """The published tagger of a run. audio: what settings say of the audio path, where they do.
 
-    audio: what settings say of the audio path, where they do. Raises NotFoundError without such a model,
-    DigestMismatch when `audio` is not the tagger's, and what `plan_retag` raises.
+    Raises NotFoundError without such a model, DigestMismatch when `audio` is not the tagger's.
     """
-    ref, tagger = load_tagger(root, model)
-    if audio is not None:
-        check_audio(tagger, audio)
-    return plan_retag(root, ref, tagger, run_id, catalog_version=catalog_version, only=only), tagger
-
-
-def plan_retag(
-    root: Storage, ref: ModelRef, tagger: Tagger, run_id: str, *, catalog_version: int | None, only: Only
-) -> Plan:
-    """The stored plan of `run_id`, or a new one: the catalogue compared with the last snapshot.
-
-    Raises ConflictError when `run_id` was planned for another model.
-    """
-    if plan := stored_plan(root, run_id):
-        if plan.model_id != tagger.model_id:
-            raise ConflictError(
-                f"run {run_id} was planned for {plan.model}, not for {ref}", hint="start a new run: leave out --run-id"
-            )
-        return plan
-    catalog = Table(root, "catalog")
-    catalog_version = catalog.version() if catalog_version is None else catalog_version
-    tracks = catalog.read(version=catalog_version, columns=["track_id", "uri", "etag", "size_bytes"])
-    base_version, snapshot = Predictions(root).lineage()
-    work = make_work(tracks, snapshot, tagger.lineage, only)
-    return Plan(
-        run_id=run_id,
-        model=str(ref),
-        model_id=tagger.model_id,
-        catalog_version=catalog_version,
-        base_version=base_version,
-        n_catalog=tracks.num_rows,
-        planned_at=utc_now(),
-        reasons=count_reasons(work),
-        work=work,
-    )
+    ref, tagger = load_tagger(root, model, backend=backend)
+    if audio is not None and audio.digest != tagger.audio.digest:
+        raise DigestMismatch(
+            f"[audio] in the settings has digest {audio.digest}, the model was trained with {tagger.audio.digest}",
+            hint="take [audio] out of the settings to use the model's, or train a model with these settings",
+        )
+    return ref, tagger
 
 
 def retag(
     root: Storage,
-    plan: Plan,
+    ask: Ask,
     *,
-    audio: AudioConfig,
-    limits: DecodeLimits,
     config: RetagConfig,
+    limits: DecodeLimits,
     ray_config: RayConfig,
+    audio: AudioConfig | None = None,
+    publish: bool = True,
+    tidy: PredictionsConfig | None = None,
+    price_per_hour: float = 0.0,
     watch: Watch = unwatched,
+    tell: Tell = lambda text: None,
 ) -> RetagReport:
-    """Carry out `plan` and commit it in one transaction; a second call for a committed run changes nothing.
+    """Plan, hear, tag and commit in one transaction; a second call for a committed run changes nothing.
 
-    audio: the tagger's. watch: shows how many tracks are done, as data files are finished.
-    Raises JobError when a stage fails, TooManyFailures, CountsError, ConflictError: nothing is published then.
+    publish: False stages the snapshot and leaves readers where they are. tidy: compact and vacuum after a commit.
+    audio: as in `open_model`. tell: is told what will be done.
+    Raises what `open_model` and `plan_run` raise; ConflictError when another run is at work or has committed since;
+    JobError when a stage fails; TooManyFailures; GateRefused, with the snapshot staged; CountsError.
     """
-    start = time.monotonic()
+    start = time.time()
     predictions = Predictions(root)
-    if predictions.table.committed(plan.run_id):
-        return stored_report(root, plan.run_id)
-    check_base(predictions, plan)
-    plan = store_plan(root, plan)
-    parts: list[PartFile] = []
-    if plan.to_tag.num_rows:
-        with ray_job(ray_config), watch("Tagging", plan.to_tag.num_rows) as advance:
-            refuse_unfit("retag", retag_demand(config), cluster_nodes(), ray_config.limit)
-            parts = list(counted(tag_tracks(root, plan, audio, limits, config), advance))
-    check_failures(parts, plan, config)
-    ready = predictions.prepare(
-        parts,
-        tagged_ids=plan.to_tag["track_id"],
-        removed_ids=plan.removed_ids,
-        n_catalog=plan.n_catalog,
-        base_version=plan.base_version,
-        run_id=plan.run_id,
-    )
-    changed = bool(ready.added or ready.removed)
-    report = RetagReport(
-        run_id=plan.run_id,
-        model=plan.model,
-        model_id=plan.model_id,
-        catalog_version=plan.catalog_version,
-        version=ready.base_version + changed,
-        n_catalog=plan.n_catalog,
-        n_tagged=ready.n_tagged,
-        n_failed=ready.n_failed,
-        n_unchanged=ready.n_unchanged,
-        n_removed=ready.n_removed,
-        reasons=plan.reasons,
-        failures=dict(Counter(reason for part in parts for reason in part.failures)),
-        planned_at=plan.planned_at,
-        seconds=round(time.monotonic() - start, 1),
-    )
-    # The report first, the commit last: a run that dies in between has published nothing, and makes both again.
-    root.write(f"runs/{plan.run_id}/report.json", json.dumps(asdict(report), ensure_ascii=False, indent=2).encode())
-    if changed:
-        predictions.commit(ready, plan.run_id)
+    with lease(root, ask.run_id):
+        if predictions.table.committed(ask.run_id):
+            return stored_report(root, ask.run_id)
+        ref, tagger = open_model(root, ask.model, config.backend, audio)
+        plan = stored_plan(root, ask.run_id) or plan_run(root, ref, tagger, ask, config, ray_config)
+        check_plan(predictions, plan, tagger, ref)
+        adopted = adopt(find_parts(root, plan.run_id), plan)
+        tell(_what_will_be_done(plan, adopted))
+        parts = [*adopted, *make_parts(root, plan, tagger, adopted, config, limits, ray_config, watch)]
+        check_failures(parts, plan, config)
+        prepared = predictions.prepare(parts, expected(plan))
+        times = RunTimes(began_at=start, ended_at=time.time(), price_per_hour=price_per_hour)
+        report = make_report(plan, parts, adopted, prepared, times, config)
+        show_report(report)
+        # The report first, the commit last: a run that dies in between has published nothing, and makes both again.
+        write_report(root, report)
+        refused = [value for value in report.gate if value.refused]
+        if not publish or refused:
+            predictions.stage(prepared)
+            if refused:
+                raise refusal(plan, refused)
+            return report
+        predictions.commit(prepared)
+    if tidy is not None and prepared.changes and (why := tidy_up(root, tidy)):
+        tell(why)
     return report
 
 
-def check_base(predictions: Predictions, plan: Plan) -> None:
-    """Raise ConflictError, before any work, when another run committed since the plan was made."""
-    planned_on = 0 if plan.base_version is None else plan.base_version
+def refusal(plan: Plan, refused: Sequence[GateValue]) -> GateRefused:
+    """What is said when the gate says no."""
+    return GateRefused(
+        f"run {plan.run_id} is not published: {'; '.join(map(str, refused))}",
+        hint=f"look: tagfleet predictions diff {plan.base_version} {plan.run_id}; all the same:"
+        f" tagfleet predictions publish {plan.run_id}",
+        problems=tuple(map(str, refused)),
+    )
+
+
+def unfinished_run(root: Storage, ask: Ask) -> str | None:
+    """The id of the last run, when it was interrupted and would do just what is asked now; None otherwise."""
+    _, last = last_lease(root)
+    plan = stored_plan(root, last.last_run) if last and last.last_run else None
+    if plan is None or plan.only != ask.only or ask.limit is not None or plan.n_left or ask.retry_failed:
+        return None
+    if not plan.work:  # it ended: there was nothing to commit
+        return None
+    ref, _ = load_tagger(root, ask.model)
+    same = plan.model == str(ref) and (plan.base_version or 0) == max(0, Predictions(root).table.latest())
+    wanted = Table(root, "catalog").version() if ask.catalog_version is None else ask.catalog_version
+    same = same and plan.catalog_version == wanted
+    return plan.run_id if same and not Predictions(root).table.committed(plan.run_id) else None
+
+
+def check_plan(predictions: Predictions, plan: Plan, tagger: Tagger, ref: ModelRef) -> None:
+    """Raise ConflictError, before any work, when a stored plan is another tagger's, or another run committed since."""
+    if plan.model_id != tagger.model_id or plan.lineage != tagger.lineage:
+        raise ConflictError(
+            f"run {plan.run_id} was planned for {plan.model}, not for {ref} as it is now",
+            hint="start a new run: leave out --run-id",
+        )
+    planned_on = plan.base_version or 0
     latest = max(0, predictions.table.latest())
     if latest != planned_on:
         raise ConflictError(
@@ -167,86 +138,22 @@ def check_base(predictions: Predictions, plan: Plan) -> None:
         )
 
 
-def stored_report(root: Storage, run_id: str) -> RetagReport:
-    """What a committed run said of itself."""
-    return RetagReport(**json.loads(root.read(f"runs/{run_id}/report.json")))
+def _what_will_be_done(plan: Plan, adopted: Sequence[PartFile]) -> str:
+    done = sum(part.n_rows for part in adopted if not part.replaces)
+    text = f"Run {plan.run_id}: {plan.n_to_tag} of {plan.n_catalog} tracks to tag with {plan.model}"
+    if plan.n_stored:
+        text += f", {plan.n_stored} of them without their audio"
+    return text + (f"; {done} are done already" if done else "")
 
 
-def tag_tracks(
-    root: Storage, plan: Plan, audio: AudioConfig, limits: DecodeLimits, config: RetagConfig
-) -> Iterator[PartFile]:
-    """The journey of the tracks: plan, fetch and decode, clips, log-mel, network, data files. Not yet the commit."""
-    import ray.data
-
-    from tagfleet.fleet.stages import Listening, Predicting, Writing
-
-    network = {
-        "root": root,
-        "model": plan.model,
-        "model_id": plan.model_id,
-        "run_id": plan.run_id,
-        "tagged_at": datetime.fromisoformat(plan.planned_at),
-        "device": "cuda" if config.network_gpus else "cpu",
-    }
-    to_tag, n = plan.to_tag, config.tracks_per_block
-    blocks = [to_tag.slice(start, n) for start in range(0, to_tag.num_rows, n)]
-    written = (
-        ray.data.from_arrow(blocks)
-        .map_batches(
-            Listening(audio=audio, limits=limits, storage=root.config),
-            batch_size=None,
-            batch_format="pyarrow",
-            num_cpus=config.decode_cpus,
-            memory=(config.decode_memory_mb << 20) or None,
-            concurrency=config.decode_workers,
-        )
-        .map_batches(
-            Predicting,
-            fn_constructor_kwargs=network,
-            batch_size=None,
-            batch_format="pyarrow",
-            compute=ray.data.ActorPoolStrategy(size=config.network_workers),
-            num_cpus=config.network_cpus,
-            num_gpus=config.network_gpus,
-            memory=(config.network_memory_mb << 20) or None,
-        )
-        .map_batches(
-            Writing(root=root, run_id=plan.run_id),
-            # Twenty files at least, as far as blocks allow: progress is what is written.
-            batch_size=min(config.rows_per_file, max(n, to_tag.num_rows // 20)),
-            batch_format="pyarrow",
-            num_cpus=WRITE_CPUS,
-        )
-    )
-    try:
-        table: pa.Table
-        for table in written.iter_batches(batch_size=None, batch_format="pyarrow"):
-            yield from (PartFile(**row) for row in table.to_pylist())
-    except ray.exceptions.RayError as error:
-        raise JobError(
-            f"run {plan.run_id} stopped: {root_cause(error)}",
-            hint=f"nothing was published; when the cause is mended: tagfleet retag --run-id {plan.run_id}",
-        ) from error
-
-
-def counted(parts: Iterator[PartFile], advance: Advance) -> Iterator[PartFile]:
-    """The same parts, reporting totals of (rows, failed rows) after each."""
-    done = failed = 0
-    for part in parts:
-        done += part.n_rows
-        failed += len(part.failures)
-        advance(done, failed)
-        yield part
-
-
-def check_failures(parts: list[PartFile], plan: Plan, config: RetagConfig) -> None:
+def check_failures(parts: Sequence[PartFile], plan: Plan, config: RetagConfig) -> None:
     """Raise TooManyFailures when `max_error_rate` and `min_errors` refuse the share of new failures.
 
-    Tracks that could not be fetched before, too, are not counted: else a few lost files would stop every later run.
+    Tracks that failed before and are only tried again are not counted: else a few lost files would stop every later
+    run.
     """
-    retried = set(plan.work.filter(pc.equal(plan.work["reason"], RETRY))["track_id"].to_pylist())
-    tried = plan.to_tag.num_rows - len(retried)
-    failed = sum(track_id not in retried for part in parts for track_id in part.failed_ids)
+    tried = plan.n_listen - plan.reasons.get(RETRY, 0)
+    failed = sum(part.tally.n_new_failures for part in parts)
     if failed >= config.min_errors and failed > config.max_error_rate * tried:
         raise TooManyFailures(
             f"{failed} of {tried} tracks failed, more than {config.max_error_rate:.2%}; nothing was published",
@@ -254,10 +161,15 @@ def check_failures(parts: list[PartFile], plan: Plan, config: RetagConfig) -> No
         )
 
 
-def check_audio(tagger: Tagger, wanted: AudioConfig) -> None:
-    """Raise DigestMismatch when the settings ask for another audio path than the tagger was trained with."""
-    if wanted.digest != tagger.audio.digest:
-        raise DigestMismatch(
-            f"[audio] in the settings has digest {wanted.digest}, the model was trained with {tagger.audio.digest}",
-            hint="take [audio] out of the settings to use the model's, or train a model with these settings",
-        )
+def expected(plan: Plan) -> Expected:
+    """What the parts of a plan must add up to."""
+    return Expected(
+        run_id=plan.run_id,
+        base_version=plan.base_version,
+        n_catalog=plan.n_catalog,
+        n_waiting=plan.n_waiting,
+        n_new=plan.n_listen,
+        id_checksum=plan.id_checksum,
+        n_removed=plan.work.get(REMOVE, 0),
+        touched={file: (counts.n_gone, counts.n_stored) for file, counts in plan.touched.items()},
+    )

@@ -87,13 +87,16 @@ class Calibration(Section):
             )
 
     def probabilities(self, axis: LabelSet, clip_logits: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(n_clips, n_labels) logits of ONE track -> (n_labels,) probabilities: softmax if exclusive, else sigmoids.
+        """(n_clips, n_labels) logits of ONE track -> (n_labels,) probabilities: softmax if exclusive, else sigmoids."""
+        return self.from_pooled(axis, pool(clip_logits))
+
+    def from_pooled(self, axis: LabelSet, pooled: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(n_poolings, n_labels) of `pool` -> (n_labels,) probabilities of ONE track.
 
         Computed in float64, so that the float32 result does not depend on the library's vector width.
         """
         mine = self.of(axis)
-        pooled = {name: _pooled(clip_logits, name) for name in set(mine.pooling)}
-        logits = np.array([pooled[name][i] for i, name in enumerate(mine.pooling)])
+        logits = np.array([pooled[POOLINGS.index(name), i] for i, name in enumerate(mine.pooling)], dtype=np.float64)
         return _as_probabilities(logits / mine.temperature, exclusive=axis.exclusive)
 
     def accepted(self, axis: LabelSet, probabilities: NDArray[np.float32]) -> list[int]:
@@ -225,6 +228,14 @@ def _problems(listed: AxisCalibration, axis: LabelSet) -> list[str]:
     if not axis.exclusive and listed.unknown_below:
         problems.append("unknown_below is for exclusive axes; set thresholds")
     return problems
+
+
+def pool(clip_logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(n_clips, n_labels) logits of ONE track -> (n_poolings, n_labels), one row for each of POOLINGS.
+
+    What is stored with a prediction: from it any other calibration of the same network gives its tags, without audio.
+    """
+    return np.array([_pooled(clip_logits, name) for name in POOLINGS], dtype=np.float32)
 
 
 def _pooled(clip_logits: NDArray[np.float32], pooling: Pooling) -> NDArray[np.float64]:

@@ -22,7 +22,7 @@ from tagfleet.config import Section
 from tagfleet.errors import DigestMismatch
 from tagfleet.labels.taxonomy import Taxonomy
 from tagfleet.model.backends import with_backend
-from tagfleet.model.calibration import Calibration
+from tagfleet.model.calibration import POOLINGS, Calibration, pool
 from tagfleet.model.config import Backend, NetworkConfig
 from tagfleet.model.network import TagNet, for_inference
 
@@ -46,6 +46,15 @@ class TrackPrediction:
     accepted: Mapping[str, tuple[LabelProbability, ...]]
     """The labels that count, the most probable first: one or, when the answer is "unknown", none on an exclusive axis,
     any number on the others."""
+    pooled_logits: NDArray[np.float32]
+    """Flat: per axis, by their names, the (n_poolings, n_labels) of `calibration.pool`."""
+
+    def __eq__(self, other: object) -> bool:
+        """Bit for bit; what a dataclass would write cannot compare arrays."""
+        if not isinstance(other, TrackPrediction):
+            return NotImplemented
+        said = (self.probabilities, self.accepted) == (other.probabilities, other.accepted)
+        return said and np.array_equal(self.pooled_logits, other.pooled_logits)
 
 
 class TrainingFacts(Section):
@@ -149,24 +158,36 @@ class Tagger:
             by_axis = self._net(torch.tensor(log_mel, device=self.device))
         return {axis: x.float().cpu().numpy() for axis, x in by_axis.items()}
 
-    def probabilities(self, log_mel: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
-        """Per axis the calibrated (n_labels,) probabilities of ONE track."""
-        logits = self.clip_logits(log_mel)
-        return {axis.axis: self.calibration.probabilities(axis, logits[axis.axis]) for axis in self.taxonomy.axes}
-
     def tag(self, log_mel: NDArray[np.float32]) -> TrackPrediction:
         """Probabilities and accepted labels of ONE track from its (n_clips, n_mels, n_frames) log-mel in dB.
 
         Bit for bit the same whatever was tagged before; the number of torch threads is the caller's.
         """
-        by_axis = self.probabilities(log_mel)
+        logits = self.clip_logits(log_mel)
+        return self.tag_again(np.concatenate([pool(logits[axis]).ravel() for axis in sorted(logits)]))
+
+    def tag_again(self, pooled_logits: NDArray[np.float32]) -> TrackPrediction:
+        """What `tag` said of a track, from the `pooled_logits` that it gave: for another calibration or other names.
+
+        Raises DigestMismatch when there are more or fewer than this tagger's labels need.
+        """
+        # By name: the order of a taxonomy's axes is no part of the model's id.
+        names = sorted(axis.axis for axis in self.taxonomy.axes)
+        sizes = n_labels(self.taxonomy)
+        ends = np.cumsum([len(POOLINGS) * sizes[name] for name in names])
+        if pooled_logits.shape != (ends[-1],):
+            raise DigestMismatch(
+                f"{pooled_logits.size} pooled logits are stored, this tagger's labels need {ends[-1]}",
+                hint="tag with --only all",
+            )
+        flat = dict(zip(names, np.split(pooled_logits, ends[:-1]), strict=True))
         probabilities, accepted = {}, {}
         for axis in self.taxonomy.axes:
-            p = by_axis[axis.axis]
+            p = self.calibration.from_pooled(axis, flat[axis.axis].reshape(len(POOLINGS), -1))
             row = tuple(LabelProbability(label.id, float(value)) for label, value in zip(axis.labels, p, strict=True))
             probabilities[axis.axis] = row
             accepted[axis.axis] = tuple(row[i] for i in self.calibration.accepted(axis, p))
-        return TrackPrediction(probabilities=probabilities, accepted=accepted)
+        return TrackPrediction(probabilities=probabilities, accepted=accepted, pooled_logits=pooled_logits)
 
     def to_files(self) -> dict[str, bytes]:
         """The tagger as files: JSON that people can read, and weights without pickle."""

@@ -5,18 +5,27 @@ from __future__ import annotations
 import os
 import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from tagfleet.errors import NotFoundError, StorageError
 from tagfleet.store.config import StorageConfig
-from tagfleet.store.s3 import arrow_s3, bucket_and_key, delta_options, error_code, is_s3, s3_client, s3_errors
+from tagfleet.store.s3 import (
+    arrow_s3,
+    bucket_and_key,
+    delta_options,
+    error_code,
+    is_s3,
+    read_object,
+    s3_client,
+    s3_errors,
+)
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
@@ -36,6 +45,14 @@ class ObjectInfo:
     """The object's ETag; `mtime-<ns>` of a local file."""
     size_bytes: int
     updated_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unfinished:
+    """Something half-written, and how to be rid of it."""
+
+    name: str
+    delete: Callable[[], object]
 
 
 @dataclass(frozen=True)
@@ -81,7 +98,7 @@ class Storage:
         if self.remote:
             bucket, name = bucket_and_key(uri)
             with s3_errors(uri):
-                return s3_client(self.config).get_object(Bucket=bucket, Key=name)["Body"].read()
+                return read_object(self.config, bucket, name)
         try:
             return Path(uri).read_bytes()
         except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
@@ -172,6 +189,24 @@ class Storage:
                 size_bytes=info.size_bytes,
                 updated_at=info.updated_at,
             )
+
+    def unfinished(self, before: datetime) -> Iterator[Unfinished]:
+        """What killed writers left below the root since before some moment: temporary files, multipart uploads."""
+        if not self.remote:
+            for path in sorted(Path(self.root).rglob("*.tmp")):
+                if _TEMPORARY.fullmatch(path.name) and datetime.fromtimestamp(path.stat().st_mtime, UTC) <= before:
+                    yield Unfinished(name=str(path), delete=partial(path.unlink, missing_ok=True))
+            return
+        bucket, prefix = bucket_and_key(self.root)
+        client = s3_client(self.config)
+        with s3_errors(self.root):
+            pages = client.get_paginator("list_multipart_uploads").paginate(Bucket=bucket, Prefix=f"{prefix}/")
+            for upload in (upload for page in pages for upload in page.get("Uploads", ())):
+                if upload["Initiated"] <= before:
+                    abort = partial(
+                        client.abort_multipart_upload, Bucket=bucket, Key=upload["Key"], UploadId=upload["UploadId"]
+                    )
+                    yield Unfinished(name=upload["Key"], delete=abort)
 
     def arrow_filesystem(self) -> tuple[FileSystem, str]:
         """Arrow's file system, and the path of the root in it."""

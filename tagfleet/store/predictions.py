@@ -2,54 +2,49 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
 import json
-import re
-import uuid
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.dataset as ds
-import pyarrow.parquet as pq
 
 from tagfleet.errors import CountsError, NotFoundError, StorageError, UsageError
-from tagfleet.schemas import LINEAGE, PREDICTIONS, conform
-from tagfleet.store.config import StorageConfig
+from tagfleet.schemas import PREDICTIONS, conform
 from tagfleet.store.objects import Storage
+from tagfleet.store.parts import FOLDER as KEY
+from tagfleet.store.parts import PartFile
 from tagfleet.store.s3 import arrow_errors
 from tagfleet.store.tables import DataFile, Table
-
-KEY = "predictions"
-ROWS_PER_EXPORT_FILE = 500_000
 
 _BUG = "this is a bug: please report it with the run folder"
 
 
 @dataclass(frozen=True, kw_only=True)
-class PartFile:
-    """A data file that a worker wrote and no reader sees yet; a row of schemas.PARTS."""
+class Expected:
+    """What the parts of a run must add up to, by its plan."""
 
-    path: str
-    size_bytes: int
-    n_rows: int
-    failed_ids: Sequence[str]
-    failures: Sequence[str]
+    run_id: str
+    base_version: int | None
+    n_catalog: int
+    n_waiting: int
+    """New tracks that are left without a row on purpose."""
+    n_new: int
+    """Rows of parts that replace no file."""
     id_checksum: int
-
-    def as_row(self) -> dict[str, Any]:
-        """A row of schemas.PARTS."""
-        return asdict(self)
+    """Of their ids."""
+    n_removed: int
+    touched: Mapping[str, tuple[int, int]]
+    """File of the base version -> (rows that leave it, rows that are made again from it)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
     """A commit whose checks have passed: what it will add, take out, and the counts that add up."""
 
+    run_id: str
     base_version: int
     added: Sequence[DataFile]
     removed: Sequence[DataFile]
@@ -58,46 +53,19 @@ class Prepared:
     n_unchanged: int
     n_removed: int
 
+    @property
+    def changes(self) -> bool:
+        """Whether there is anything to commit."""
+        return bool(self.added or self.removed)
 
-@dataclass(frozen=True, kw_only=True)
-class Export:
-    """What `latest.json` says."""
-
-    version: int
-    path: str
-    n_rows: int
-    table_id: str
-    exported_at: str
-
-
-def id_checksum(ids: pa.Array | pa.ChunkedArray) -> int:
-    """Order-independent checksum of track ids: the sum of their 64-bit BLAKE2b hashes, modulo 2^64."""
-    hashes = (hashlib.blake2b(i.encode(), digest_size=8).digest() for i in ids.to_pylist())
-    return sum(int.from_bytes(h, "little") for h in hashes) % 2**64
+    @property
+    def version(self) -> int:
+        """Of the table, once it is committed."""
+        return self.base_version + self.changes
 
 
-def write_part(root: Storage, rows: pa.Table, run_id: str) -> PartFile:
-    """Write PREDICTIONS rows as one Parquet file beside the table's others; no reader sees it before a commit."""
-    rows = conform(rows, PREDICTIONS)
-    data = _parquet(rows)
-    # ASCII only: the table's log percent-encodes other names, and they would not be found again.
-    path = f"part-{re.sub('[^A-Za-z0-9._-]', '_', run_id)[:80]}-{uuid.uuid4().hex}.parquet"
-    root.write(f"{KEY}/{path}", data)
-    failed = rows.filter(pc.equal(rows["status"], "failed")).select(["track_id", "error_stage", "error_reason"])
-    return PartFile(
-        path=path,
-        size_bytes=len(data),
-        n_rows=rows.num_rows,
-        failed_ids=failed["track_id"].to_pylist(),
-        failures=[f"{row['error_stage']}/{row['error_reason']}" for row in failed.to_pylist()],
-        id_checksum=id_checksum(rows["track_id"]),
-    )
-
-
-def _parquet(rows: pa.Table) -> bytes:
-    data = io.BytesIO()
-    pq.write_table(rows, data, compression="zstd")
-    return data.getvalue()
+def _staged_key(run_id: str) -> str:
+    return f"runs/{run_id}/staged.json"
 
 
 class Predictions:
@@ -107,94 +75,133 @@ class Predictions:
         self.root = root
         self.table = Table(root, KEY)
 
-    def lineage(self) -> tuple[int | None, pa.Table | None]:
-        """The latest version with what decides whether its rows are still right; (None, None) without a table."""
-        if not self.table.exists():
-            return None, None
-        version = self.table.version()
-        return version, self.table.read(version, ["track_id", "uri", *LINEAGE])
-
-    def prepare(
-        self,
-        parts: Sequence[PartFile],
-        *,
-        tagged_ids: pa.Array | pa.ChunkedArray,
-        removed_ids: pa.Array | pa.ChunkedArray,
-        n_catalog: int,
-        base_version: int | None,
-        run_id: str,
-    ) -> Prepared:
+    def prepare(self, parts: Sequence[PartFile], expected: Expected) -> Prepared:
         """Check that `parts` are exactly the planned rows, and that with what stays they are the whole catalogue.
 
-        Files of the base version that hold re-made or removed rows are written anew without them (copy on write);
-        the others are not touched. Raises CountsError; nothing is published then.
+        Files of the base version whose rows all leave are taken out; those that keep some are replaced by a part; the
+        others are not touched. Raises CountsError; nothing is published then.
         """
-        touched = pa.array([*tagged_ids.to_pylist(), *removed_ids.to_pylist()], pa.string())
-        if len(pc.unique(touched)) != len(touched):
-            raise CountsError(f"the plan of run {run_id} names a track twice; nothing was published", hint=_BUG)
-        n_rows = sum(part.n_rows for part in parts)
-        if n_rows != len(tagged_ids) or sum(p.id_checksum for p in parts) % 2**64 != id_checksum(tagged_ids):
+        made = [part for part in parts if not part.replaces]
+        rewritten = [part for part in parts if part.replaces]
+        n_new = sum(part.n_rows for part in made)
+        if n_new != expected.n_new or sum(p.id_checksum for p in made) % 2**64 != expected.id_checksum:
             raise CountsError(
-                f"run {run_id} made {n_rows} rows for {len(tagged_ids)} planned tracks, or rows of other tracks;"
+                f"run {expected.run_id} made {n_new} rows for {expected.n_new} planned tracks, or rows of other tracks;"
                 " nothing was published",
                 hint=_BUG,
             )
-        if base_version is None:
+        if expected.base_version is None:
             self.table.create(PREDICTIONS)
-            base_version = 0
-        kept, removed, n_gone, n_base = self._without(touched, base_version, run_id)
-        n_unchanged = n_base - n_gone
-        if n_rows + n_unchanged != n_catalog:
+        base_version = expected.base_version or 0
+        base = {file.path: file for file in self.table.files(base_version)}
+        removed = self._replaced(base, rewritten, expected)
+        n_gone, n_stored = (sum(counts[i] for counts in expected.touched.values()) for i in (0, 1))
+        n_unchanged = sum(file.n_rows for file in base.values()) - n_gone - n_stored
+        if n_new + n_stored + n_unchanged + expected.n_waiting != expected.n_catalog:
             raise CountsError(
-                f"{n_rows} tagged or failed + {n_unchanged} unchanged are not the {n_catalog} tracks of the catalogue;"
-                " nothing was published",
+                f"{n_new + n_stored} tagged or failed + {n_unchanged} unchanged + {expected.n_waiting} left to the next"
+                f" run are not the {expected.n_catalog} tracks of the catalogue; nothing was published",
                 hint="start a new run: leave out --run-id",
             )
-        n_failed = sum(len(part.failures) for part in parts)
+        n_failed = sum(part.n_failed for part in parts)
         return Prepared(
+            run_id=expected.run_id,
             base_version=base_version,
-            added=[DataFile(path=p.path, size_bytes=p.size_bytes, n_rows=p.n_rows) for p in (*parts, *kept)],
+            added=[DataFile(path=p.path, size_bytes=p.size_bytes, n_rows=p.n_rows) for p in parts],
             removed=removed,
-            n_tagged=n_rows - n_failed,
+            n_tagged=n_new + n_stored - n_failed,
             n_failed=n_failed,
             n_unchanged=n_unchanged,
-            n_removed=len(removed_ids),
+            n_removed=expected.n_removed,
         )
 
-    def commit(self, prepared: Prepared, run_id: str) -> int:
+    @staticmethod
+    def _replaced(base: Mapping[str, DataFile], rewritten: Sequence[PartFile], expected: Expected) -> list[DataFile]:
+        """The touched files, each emptied or in the place of exactly one part that has its remaining rows."""
+        named = [path for part in rewritten for path in part.replaces]
+        kept = {path for path, (n_gone, _) in expected.touched.items() if path in base and n_gone < base[path].n_rows}
+        problems = [f"{path} is no file of the base version" for path in expected.touched if path not in base]
+        problems += [
+            f"{path} is replaced, and should not be, or twice"
+            for path, n in Counter(named).items()
+            if n > 1 or path not in kept
+        ]
+        problems += [f"{path} is not replaced" for path in sorted(kept.difference(named))]
+        for part in rewritten if not problems else ():
+            counts = [expected.touched[path] for path in part.replaces]
+            n_rows = sum(base[path].n_rows for path in part.replaces) - sum(n_gone for n_gone, _ in counts)
+            if (part.n_rows, part.n_stored) != (n_rows, sum(n_stored for _, n_stored in counts)):
+                problems.append(f"{part.path} has {part.n_rows} rows, {part.n_stored} made again; {n_rows} stay")
+        if problems:
+            raise CountsError(f"run {expected.run_id}: {'; '.join(problems[:3])}; nothing was published", hint=_BUG)
+        return [base[path] for path in expected.touched]
+
+    def commit(self, prepared: Prepared) -> int:
         """Make what was prepared the current version, in one transaction; a second time for one run changes nothing.
 
         Raises ConflictError when another run committed since the base version.
         """
-        return self.table.swap(
+        if not prepared.changes:
+            return prepared.base_version
+        version = self.table.swap(
             prepared.added,
             prepared.removed,
             schema=PREDICTIONS,
             base_version=prepared.base_version,
-            run_id=run_id,
+            run_id=prepared.run_id,
         )
+        self.root.delete(_staged_key(prepared.run_id))
+        return version
 
-    def _without(self, touched: pa.Array, version: int, run_id: str) -> tuple[list[PartFile], list[DataFile], int, int]:
-        """Rewritten files, the files they replace, the rows taken out, and all rows of `version`."""
+    def stage(self, prepared: Prepared) -> None:
+        """Keep what was prepared under the run's id, without making it current: `publish` does that."""
+        text = json.dumps(asdict(prepared), ensure_ascii=False, indent=1)
+        self.root.write(_staged_key(prepared.run_id), text.encode())
+
+    def staged(self, run_id: str) -> Prepared | None:
+        """The snapshot that a run staged and nobody published."""
+        try:
+            told = json.loads(self.root.read(_staged_key(run_id)))
+        except NotFoundError:
+            return None
+        files = {name: [DataFile(**file) for file in told[name]] for name in ("added", "removed")}
+        return Prepared(**told | files)
+
+    def publish(self, run_id: str) -> int:
+        """Make a staged snapshot current; the new version. A run that is published already stays what it is.
+
+        Raises NotFoundError when the run staged nothing, ConflictError when another committed since.
+        """
+        prepared = self.staged(run_id)
+        if prepared is None:
+            if version := self.table.version_of(run_id):
+                return version
+            raise NotFoundError(
+                f"run {run_id} has no snapshot to publish", hint="tagfleet retag --no-publish makes one"
+            )
+        return self.commit(prepared)
+
+    def files(self, which: int | str | None = None) -> list[DataFile]:
+        """The data files of a version, by default the latest, or of the snapshot that a run staged."""
+        if not isinstance(which, str):
+            return self.table.files(self.table.version() if which is None else which)
+        prepared = self.staged(which)
+        if prepared is None:
+            raise NotFoundError(f"run {which} has no staged snapshot", hint="tagfleet predictions history")
+        gone = {file.path for file in prepared.removed}
+        base = self.table.files(prepared.base_version)
+        return [*(file for file in base if file.path not in gone), *prepared.added]
+
+    def dataset(self, which: int | str | None = None) -> ds.Dataset:
+        """The rows of `files`, as an Arrow dataset of PREDICTIONS columns."""
+        return self.dataset_of(self.files(which))
+
+    def dataset_of(self, files: Iterable[DataFile]) -> ds.Dataset:
+        """The rows of some data files, as an Arrow dataset of PREDICTIONS columns."""
         filesystem, base = self.root.arrow_filesystem()
-        kept, removed, n_gone, n_base = [], [], 0, 0
-        for file in self.table.files(version):
-            path = f"{base}/{KEY}/{file.path}"
-            n_base += file.n_rows
-            if not len(touched):
-                continue
-            with arrow_errors(path):
-                ids = pq.read_table(path, columns=["track_id"], filesystem=filesystem)["track_id"]
-            gone = pc.is_in(ids, touched)
-            n = pc.sum(gone).as_py() or 0
-            if n:
-                n_gone += n
-                removed.append(file)
-                if n < file.n_rows:
-                    with arrow_errors(path):
-                        rows = pq.read_table(path, filesystem=filesystem)
-                    kept.append(write_part(self.root, rows.filter(pc.invert(gone)), run_id))
-        return kept, removed, n_gone, n_base
+        paths = [f"{base}/{KEY}/{file.path}" for file in files]
+        with arrow_errors(self.root.uri(KEY)):
+            return ds.dataset(paths, schema=PREDICTIONS, filesystem=filesystem, format="parquet", partitioning=None)
 
     def show(self, track_id: str, version: int | None = None) -> dict[str, Any] | None:
         """One row, or None."""
@@ -252,56 +259,3 @@ class Predictions:
                     hint=f"a SQL condition over {', '.join(PREDICTIONS.names)}; times are UTC",
                 ) from error
         return conform(answer, pa.schema([PREDICTIONS.field(name) for name in columns]))
-
-    def export_parquet(self, target: str, config: StorageConfig, version: int | None = None) -> Export:
-        """Write one version as a clean folder of Parquet files below `target`, then move `latest.json`, last.
-
-        `snapshot-v<version>.json` names the one complete folder of a version; such a folder is never written again.
-        Raises StorageError when `target` holds the export of another table.
-        """
-        version = self.table.version() if version is None else version
-        rows = self.table.dataset(version)
-        with arrow_errors(self.root.uri(KEY)):
-            n_rows = rows.count_rows()
-        out = Storage(target, config)
-        export = Export(
-            version=version,
-            path=f"snapshot-v{version:06d}-{uuid.uuid4().hex[:8]}",
-            n_rows=n_rows,
-            table_id=self.table.id(),
-            exported_at=datetime.now(UTC).isoformat(timespec="seconds"),
-        )
-        if out.exists("latest.json"):
-            last = Export(**json.loads(out.read("latest.json")))
-            if last.table_id != export.table_id:
-                raise StorageError(
-                    f"{target} holds the export of another predictions table", hint="choose an empty target"
-                )
-        complete = f"snapshot-v{version:06d}.json"
-        if not out.exists(complete):
-            if n_rows:
-                self._write_snapshot(rows, out, export.path)
-            else:
-                # Arrow would write no file, and readers would find no folder.
-                out.write(f"{export.path}/part-0.parquet", _parquet(PREDICTIONS.empty_table()))
-            out.create(complete, json.dumps(asdict(export), indent=2).encode())
-        told = out.read(complete)  # of two exports at once, both take the folder of the first
-        out.write("latest.json", told)
-        return Export(**json.loads(told))
-
-    @staticmethod
-    def _write_snapshot(rows: ds.Dataset, out: Storage, folder: str) -> None:
-        filesystem, base = out.arrow_filesystem()
-        with arrow_errors(out.uri(folder)):
-            ds.write_dataset(
-                rows,
-                f"{base}/{folder}",
-                schema=PREDICTIONS,
-                filesystem=filesystem,
-                format="parquet",
-                basename_template="part-{i}.parquet",
-                max_rows_per_file=ROWS_PER_EXPORT_FILE,
-                max_rows_per_group=min(ROWS_PER_EXPORT_FILE, 100_000),
-                existing_data_behavior="delete_matching",
-                use_threads=False,
-            )

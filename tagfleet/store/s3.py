@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import random
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache, lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
 from tagfleet.errors import NotFoundError, StorageError
@@ -17,9 +19,13 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
     from pyarrow.fs import S3FileSystem
 
+T = TypeVar("T")
+
 NOT_FOUND = frozenset(("404", "NoSuchKey", "NoSuchBucket", "NotFound"))
 FORBIDDEN = frozenset(("403", "AccessDenied", "Forbidden", "SignatureDoesNotMatch", "InvalidAccessKeyId"))
 
+_TRIES = 5
+_PAUSE_S = 0.5
 _NO_CREDENTIALS_HINT = "set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
 
 AWS_SDK_SETTINGS = {
@@ -69,8 +75,39 @@ def _session() -> Session:
     return boto3.Session()
 
 
-@lru_cache(maxsize=4)
-def _client(endpoint_url: str | None, region_name: str) -> S3Client:
+def read_object(config: StorageConfig, bucket: str, key: str) -> bytes:
+    """The whole object; a body that breaks off is asked for again, which boto3 does with requests only."""
+    from botocore.exceptions import HTTPClientError, IncompleteReadError
+
+    client = s3_client(config)
+    return tried(
+        lambda: client.get_object(Bucket=bucket, Key=key)["Body"].read(),
+        lambda error: isinstance(error, HTTPClientError | IncompleteReadError),
+    )
+
+
+def tried(call: Callable[[], T], broke_off: Callable[[Exception], bool]) -> T:
+    """What `call`, which only reads, returns; it is called again where its error says that an answer broke off."""
+    for n_left in reversed(range(_TRIES)):
+        try:
+            return call()
+        except Exception as error:
+            if not n_left or not broke_off(error):
+                raise
+        time.sleep(random.uniform(0, _PAUSE_S))
+    raise AssertionError("the last try returns or raises")
+
+
+def single_try_client(config: StorageConfig, timeout_s: float) -> S3Client:
+    """A boto3 client that asks once; connecting, and each wait for bytes, takes at most `timeout_s`.
+
+    Every other `timeout_s` is another client with connections of its own.
+    """
+    return _client(endpoint(config), region(config), n_tries=1, timeout_s=timeout_s)
+
+
+@lru_cache(maxsize=32)
+def _client(endpoint_url: str | None, region_name: str, n_tries: int = _TRIES, timeout_s: float = 60) -> S3Client:
     from botocore.config import Config
 
     return _session().client(
@@ -78,9 +115,9 @@ def _client(endpoint_url: str | None, region_name: str) -> S3Client:
         endpoint_url=endpoint_url,
         region_name=region_name,
         config=Config(
-            retries={"mode": "standard", "max_attempts": 4},
-            connect_timeout=5,
-            read_timeout=60,
+            retries={"mode": "standard", "total_max_attempts": n_tries},
+            connect_timeout=min(5, timeout_s),
+            read_timeout=timeout_s,
             max_pool_connections=32,
             request_checksum_calculation="when_required",
             response_checksum_validation="when_required",

@@ -3,33 +3,37 @@
 from __future__ import annotations
 
 import io
+import math
 import os
+import re
 import stat
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from tempfile import SpooledTemporaryFile
+from typing import BinaryIO
 
 from tagfleet.errors import FetchError, NotFoundError, StorageError
 from tagfleet.store.config import StorageConfig
+from tagfleet.store.gets import ObjectGets, TrackTime
+from tagfleet.store.gets import ReadCounts as ReadCounts
 from tagfleet.store.objects import ObjectInfo, list_remote, local_info
-from tagfleet.store.s3 import FORBIDDEN, NOT_FOUND, bucket_and_key, error_code, is_s3, s3_client
+from tagfleet.store.ranged import CACHE_BYTES, GET_BYTES, HEAD_BYTES, PAGE_BYTES, RangedFile
+from tagfleet.store.s3 import is_s3
 
-if TYPE_CHECKING:
-    from mypy_boto3_s3 import S3Client
-
-WHOLE_BYTES = 8 << 20
-"""Objects up to this size are fetched in one request; larger ones by the ranges that are read."""
-READ_AHEAD_BYTES = 1 << 20
+# Containers whose header says where to go on. MP3 and ADTS have nothing of the kind: FFmpeg walks over every frame.
+_SEEKABLE = re.compile(rb"RIFF|RIFX|RF64|BW64|riff|FORM|fLaC|OggS|.{4}ftyp", re.DOTALL)
+_MOST_TAGS = 8
 
 
 @dataclass(frozen=True, kw_only=True)
 class Opened:
-    """A seekable file, and the fingerprint of the bytes it holds."""
+    """A seekable file, the fingerprint of the bytes it holds, and what reading it has cost."""
 
     file: BinaryIO
     fingerprint: str
+    counts: ReadCounts
 
 
 def fingerprint(etag: str, size_bytes: int) -> str:
@@ -38,15 +42,17 @@ def fingerprint(etag: str, size_bytes: int) -> str:
 
 
 @contextmanager
-def open_uri(uri: str, config: StorageConfig, *, max_bytes: int) -> Iterator[Opened]:
+def open_uri(uri: str, config: StorageConfig, *, max_bytes: int, deadline: float | None = None) -> Iterator[Opened]:
     """The bytes of a track, from a local path or s3://bucket/key.
 
-    Only regular files are opened, never waiting for one. Raises FetchError with one of the reasons named there.
+    Only regular files are opened, never waiting for one. `deadline` is a moment of `time.monotonic()` after which
+    reads raise FetchError("timeout"). Raises FetchError with one of the reasons named there.
     """
+    track_time = TrackTime(uri=uri, deadline=math.inf if deadline is None else deadline)
     if is_s3(uri):
-        opened = _open_remote(uri, config, max_bytes)
+        opened = _open_remote(uri, config, max_bytes, track_time)
     elif uri.startswith("/"):
-        opened = _open_local(uri, max_bytes)
+        opened = _open_local(uri, max_bytes, track_time)
     else:
         raise FetchError("unsupported-uri", f"{uri!r} is neither s3://bucket/key nor an absolute path")
     with opened.file:
@@ -100,7 +106,7 @@ def _not_listed(path: Path, real_root: Path) -> str | None:
     return None
 
 
-def _open_local(uri: str, max_bytes: int) -> Opened:
+def _open_local(uri: str, max_bytes: int, track_time: TrackTime) -> Opened:
     try:
         # A FIFO would wait for its writer, a device for anything: do not block, and look before reading.
         handle = os.open(uri, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -116,49 +122,59 @@ def _open_local(uri: str, max_bytes: int) -> Opened:
         raise FetchError("not-a-file", f"{uri} is no regular file")
     if about.st_size > max_bytes:
         os.close(handle)
-        raise _too_large(uri, about.st_size, max_bytes)
+        raise FetchError(
+            "too-large", f"{uri} has {about.st_size} bytes, {max_bytes} are allowed (limits.max_size_bytes)"
+        )
+    counts = ReadCounts(size_bytes=about.st_size)
+    file = _Watched(io.FileIO(handle), track_time, counts)
     etag = f"mtime-{about.st_mtime_ns}"
-    return Opened(file=os.fdopen(handle, "rb"), fingerprint=fingerprint(etag, about.st_size))
+    return Opened(file=io.BufferedReader(file), fingerprint=fingerprint(etag, about.st_size), counts=counts)
 
 
-def _open_remote(uri: str, config: StorageConfig, max_bytes: int) -> Opened:
-    from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, ParamValidationError
-
-    try:
-        bucket, key = bucket_and_key(uri)
-        client = s3_client(config)
-        answer = client.get_object(Bucket=bucket, Key=key)
-        with answer["Body"] as body:
-            size, etag = answer["ContentLength"], answer["ETag"]
-            if size > max_bytes:
-                raise _too_large(uri, size, max_bytes)
-            whole = body.read() if size <= WHOLE_BYTES else None
-    except ClientError as error:
-        code = error_code(error)
-        reason = "not-found" if code in NOT_FOUND else "forbidden" if code in FORBIDDEN else "unreachable"
-        raise FetchError(reason, f"{uri}: the server answered {code}") from error
-    except (StorageError, ParamValidationError, UnicodeEncodeError) as error:
-        raise FetchError("unsupported-uri", f"{uri!r} names no object of a bucket") from error
-    except NoCredentialsError as error:
-        raise FetchError("forbidden", f"{uri}: there are no AWS credentials") from error
-    except (BotoCoreError, OSError) as error:
-        raise FetchError("unreachable", f"{uri} cannot be reached: {type(error).__name__}") from error
-    file: BinaryIO
-    if whole is not None:
-        file = io.BytesIO(whole)
-    else:
-        file = io.BufferedReader(_RangedObject(client, bucket, key, etag, size), READ_AHEAD_BYTES)
-    return Opened(file=file, fingerprint=fingerprint(etag.strip('"'), size))
+def _open_remote(uri: str, config: StorageConfig, max_bytes: int, track_time: TrackTime) -> Opened:
+    counts = ReadCounts()
+    gets = ObjectGets(config, track_time, counts, max_bytes=max_bytes)
+    with ExitStack() as undone:
+        head = undone.enter_context(SpooledTemporaryFile(CACHE_BYTES))
+        gets.head(head, HEAD_BYTES)
+        n_bytes, size = head.tell(), counts.size_bytes
+        head.seek(0)
+        if n_bytes == size:
+            undone.pop_all()
+            file = _Watched(head, track_time)
+        else:
+            ranged = RangedFile(gets.get, size, head.read())
+            if size <= config.whole_bytes or not _is_seekable(ranged):
+                ranged.ahead = GET_BYTES
+            file = _Watched(ranged, track_time)
+    etag = (gets.etag or "").strip('"')
+    return Opened(file=io.BufferedReader(file, PAGE_BYTES), fingerprint=fingerprint(etag, size), counts=counts)
 
 
-class _RangedObject(io.RawIOBase):
-    """A large object, fetched by ranges; a change while it is read is an error, not a mixture."""
+def _is_seekable(file: RangedFile) -> bool:
+    """Whether the container tells where to go on, by the first bytes behind its ID3v2 tags; leaves the file at 0.
 
-    def __init__(self, client: S3Client, bucket: str, key: str, etag: str, size: int) -> None:
-        self._client, self._bucket, self._key, self._etag = client, bucket, key, etag
-        self._uri = f"s3://{bucket}/{key}"
-        self._size = size
-        self._position = 0
+    `tagfleet.audio.containers` judges; a wrong answer here costs bytes only.
+    """
+    place = 0
+    for _ in range(_MOST_TAGS):
+        file.seek(place)
+        head = file.read(16) or b""
+        if head[:3] != b"ID3" or len(head) < 10 or max(head[6:10]) > 127:
+            break
+        place += 10 + sum(byte << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=True))
+        place += 10 if head[5] & 0x10 else 0  # a footer
+    file.seek(0)
+    return _SEEKABLE.match(head) is not None
+
+
+class _Watched(io.RawIOBase):
+    """`inner` until the track's time is over; what is read is counted where `counts` are given."""
+
+    def __init__(
+        self, inner: io.RawIOBase | SpooledTemporaryFile[bytes], track_time: TrackTime, counts: ReadCounts | None = None
+    ) -> None:
+        self._inner, self._time, self._counts = inner, track_time, counts
 
     def readable(self) -> bool:
         return True
@@ -167,38 +183,28 @@ class _RangedObject(io.RawIOBase):
         return True
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
-        self._position = max(0, base + offset)
-        return self._position
+        return self._inner.seek(offset, whence)
 
     def tell(self) -> int:
-        return self._position
+        return self._inner.tell()
 
     def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]  # typeshed's WriteableBuffer
-        data = self._next(len(buffer))
-        buffer[: len(data)] = data
-        return len(data)
+        self._time.check()
+        n_bytes = self._inner.readinto(buffer) or 0
+        self._count(n_bytes)
+        return n_bytes
 
     def readall(self) -> bytes:
         # The inherited one asks for 8 KiB at a time.
-        return self._next(self._size)
-
-    def _next(self, n_bytes: int) -> bytes:
-        from botocore.exceptions import BotoCoreError, ClientError
-
-        last = min(self._position + n_bytes, self._size) - 1
-        if last < self._position:
-            return b""
-        try:
-            answer = self._client.get_object(
-                Bucket=self._bucket, Key=self._key, IfMatch=self._etag, Range=f"bytes={self._position}-{last}"
-            )
-            data = answer["Body"].read()
-        except (BotoCoreError, ClientError, OSError) as error:
-            raise FetchError("unreachable", f"{self._uri} broke off at byte {self._position}") from error
-        self._position += len(data)
+        self._time.check()
+        data = self._inner.read() or b""
+        self._count(len(data))
         return data
 
+    def close(self) -> None:
+        self._inner.close()
+        super().close()
 
-def _too_large(uri: str, size: int, max_bytes: int) -> FetchError:
-    return FetchError("too-large", f"{uri} has {size} bytes, {max_bytes} are allowed (limits.max_size_bytes)")
+    def _count(self, n_bytes: int) -> None:
+        if self._counts:
+            self._counts.n_bytes += n_bytes

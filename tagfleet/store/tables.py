@@ -18,7 +18,7 @@ import pyarrow.dataset as ds
 
 from tagfleet.errors import ConflictError, NotFoundError, StorageError, TagfleetError
 from tagfleet.store.objects import Storage, ensure_exclusive_create
-from tagfleet.store.s3 import arrow_errors
+from tagfleet.store.s3 import arrow_errors, tried
 
 if TYPE_CHECKING:
     from deltalake import CommitProperties, DeltaTable
@@ -44,6 +44,22 @@ class DataFile:
     n_rows: int
 
 
+@dataclass(frozen=True, kw_only=True)
+class Kept:
+    """Which versions can still be read: `_kept.json` beside a table's files, written before any of them is deleted."""
+
+    since: int
+    """The oldest version of the kept history."""
+    also: Sequence[int] = ()
+    """Older ones that staged runs stand on."""
+    at: str
+    """When the table was vacuumed, ISO 8601 UTC."""
+
+    def allows(self, version: int) -> bool:
+        """Whether all files of `version` are there."""
+        return version >= self.since or version in self.also
+
+
 class Table:
     """The table under `key` of a storage root; opened anew for each call, so that each call sees the latest commit."""
 
@@ -53,13 +69,9 @@ class Table:
 
     def exists(self) -> bool:
         """Whether anything was ever committed."""
-        from deltalake import DeltaTable
-        from deltalake.exceptions import DeltaError
-
-        try:
-            return bool(DeltaTable.is_deltatable(self.root.delta_uri(self.key), self.root.delta_options()))
-        except (DeltaError, OSError) as error:
-            raise self._failure(error) from error
+        # deltalake's is_deltatable keeps Python's global lock while it waits: no lease would be renewed meanwhile.
+        log = self.root.list(f"{self.key}/_delta_log")
+        return any(info.key.endswith((".json", ".checkpoint.parquet")) for info in log)
 
     def version(self) -> int:
         """The latest version; NotFoundError when there is no table."""
@@ -95,6 +107,13 @@ class Table:
         names = ("path", "size_bytes", "num_records")
         rows = zip(*(actions[name].to_pylist() for name in names), strict=True)
         return sorted((DataFile(path=p, size_bytes=s, n_rows=n) for p, s, n in rows), key=lambda file: file.path)
+
+    def kept(self) -> Kept | None:
+        """What was last said of the kept history; None while nothing was ever deleted."""
+        try:
+            return Kept(**json.loads(self.root.read(f"{self.key}/{KEPT_FILE}")))
+        except NotFoundError:
+            return None
 
     def history(self, limit: int | None = None) -> list[Version]:
         """Commits, the latest first, as far back as the log is kept."""
@@ -160,6 +179,7 @@ class Table:
             DeltaTable.create(
                 self.root.delta_uri(self.key),
                 schema,
+                configuration={"delta.logRetentionDuration": f"interval {LOG_DAYS} days"},
                 storage_options=self.root.delta_options(),
                 # With retries, the second of two at once would give the table a new id.
                 commit_properties=CommitProperties(max_commit_retries=0),
@@ -170,7 +190,12 @@ class Table:
 
     def committed(self, run_id: str) -> bool:
         """Whether a commit of this run is part of the table."""
-        return self.exists() and self._open().transaction_version(run_id) is not None
+        return self.version_of(run_id) is not None
+
+    def version_of(self, run_id: str) -> int | None:
+        """The version that a run's commit made; None without one."""
+        done = self._open().transaction_version(run_id) if self.exists() else None
+        return None if done is None else int(done)
 
     def swap(
         self,
@@ -243,20 +268,54 @@ class Table:
             raise self._failure(error) from error
         return self.version()
 
+    def compact(self, target_bytes: int) -> int:
+        """Join small files into some of about `target_bytes`, in one commit that changes no row; the new version.
+
+        Raises ConflictError when anything was committed meanwhile; nothing has changed then.
+        """
+        from deltalake import CommitProperties
+        from deltalake.exceptions import DeltaError
+
+        ensure_exclusive_create(self.root)
+        table = self._open()
+        try:
+            table.optimize.compact(
+                target_size=target_bytes,
+                # Each task holds its files' rows in memory.
+                max_concurrent_tasks=1,
+                commit_properties=CommitProperties(max_commit_retries=0),
+            )
+        except (DeltaError, OSError) as error:
+            raise self._failure(error) from error
+        return int(table.version())
+
     def _open(self, version: int | None = None) -> DeltaTable:
         from deltalake import DeltaTable
         from deltalake.exceptions import DeltaError, TableNotFoundError
 
+        if version is not None and (kept := self.kept()) and version >= 0 and not kept.allows(version):
+            raise self._gone(version, kept)
         try:
-            return DeltaTable(self.root.delta_uri(self.key), version=version, storage_options=self.root.delta_options())
-        except TableNotFoundError as error:
-            raise NotFoundError(f"there are no {self.key} in {self.root.root}", hint=_MAKERS.get(self.key)) from error
+            uri, options = self.root.delta_uri(self.key), self.root.delta_options()
+            return tried(lambda: DeltaTable(uri, version=version, storage_options=options), _broke_off)
         except (DeltaError, OSError, ValueError) as error:
             if version is not None and self.exists():
+                if 0 <= version <= self.version():  # its entry in the log is gone
+                    raise self._gone(version, self.kept()) from error
                 raise NotFoundError(
                     f"{self.key} has no version {version}", hint=f"tagfleet {self.key} history"
                 ) from error
+            if isinstance(error, TableNotFoundError):
+                raise NotFoundError(
+                    f"there are no {self.key} in {self.root.root}", hint=_MAKERS.get(self.key)
+                ) from error
             raise self._failure(error) from error
+
+    def _gone(self, version: int, kept: Kept | None) -> NotFoundError:
+        since = f": the history begins with version {kept.since} since it was vacuumed at {kept.at}" if kept else ""
+        return NotFoundError(
+            f"{self.key} version {version} is no longer kept{since}", hint=f"tagfleet {self.key} history"
+        )
 
     def _conflict(self, base_version: int, version: int) -> ConflictError:
         return ConflictError(
@@ -279,8 +338,17 @@ class Table:
         )
 
 
+def _broke_off(error: Exception) -> bool:
+    """Whether an answer did: deltalake asks again for objects then, but not for listings, nor after a 404."""
+    return "error reading a body" in str(error)
+
+
 NO_TABLE = -1
 """The version of a table that does not exist yet."""
+KEPT_FILE = "_kept.json"
+LOG_DAYS = 400
+"""How long commits stay in the log: longer than any history that can be asked for. The deltalake package deletes older
+ones when it writes a checkpoint, each 100 commits; opening a table reads the last checkpoint and what came after it."""
 
 _MAKERS = {
     "catalog": "tagfleet catalog scan DIR, or tagfleet catalog import FILE",

@@ -4,7 +4,14 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tagfleet.audio.containers import HEAD_BYTES, after_id3, sniff_container, stated_bytes, stores_duration
+from tagfleet.audio.containers import (
+    HEAD_BYTES,
+    MOST_TAGS,
+    after_id3,
+    sniff_container,
+    stated_bytes,
+    stores_duration,
+)
 from tagfleet.errors import DecodeError
 from tests.audio.files import ALL, song
 from tests.signals import ENCODINGS
@@ -34,6 +41,13 @@ def test_id3_tags_of_any_size_and_number_are_skipped(encoding, tags):
     offset, head = after_id3(io.BytesIO(tags + song(encoding)))
     assert offset == len(tags)
     assert head == song(encoding)[:HEAD_BYTES]
+
+
+def test_of_tags_without_end_the_end_is_not_sought():
+    song_mp3 = song("mp3-no-header")
+    assert after_id3(io.BytesIO(id3(0) * MOST_TAGS + song_mp3))[1] == song_mp3[:HEAD_BYTES]
+    offset, head = after_id3(io.BytesIO(id3(0) * (MOST_TAGS + 1) + song_mp3))
+    assert (offset, head[:3]) == (len(id3(0)) * MOST_TAGS, b"ID3")
 
 
 def test_zero_bytes_in_front_of_an_mp3_are_tolerated():
@@ -77,7 +91,7 @@ def test_only_mp3_without_info_frame_and_adts_do_not_say_how_long_they_are(encod
     assert stores_duration(sniff_container(head), head) == (encoding not in ("mp3-no-header", "aac"))
 
 
-@pytest.mark.parametrize("encoding", ["wav", "wav-float", "aiff"])
+@pytest.mark.parametrize("encoding", ["wav", "wav-float", "aiff", "w64"])
 def test_the_stated_size_is_the_size(encoding):
     head = head_of(encoding)
     assert stated_bytes(sniff_container(head), head) == len(song(encoding))
@@ -86,3 +100,9 @@ def test_the_stated_size_is_the_size(encoding):
 @pytest.mark.parametrize("size", [b"\0\0\0\0", b"\xff\xff\xff\xff", b"\x00\xf0\xff\x7f"])
 def test_a_streamed_wav_states_no_size(size):
     assert stated_bytes("wav", b"RIFF" + size + b"WAVE") is None
+
+
+@pytest.mark.parametrize("size", [bytes(8), b"\xff" * 8])
+def test_a_streamed_w64_states_no_size(size):
+    head = head_of("w64")
+    assert stated_bytes("w64", head[:16] + size + head[24:]) is None

@@ -1,3 +1,4 @@
+import errno
 import io
 
 import av
@@ -7,6 +8,7 @@ import pytest
 from tagfleet.audio import opening
 from tagfleet.audio.decode import decode_clips, probe
 from tagfleet.audio.opening import audio_stream, open_container
+from tagfleet.audio.reader import AudioReader
 from tagfleet.errors import DecodeError
 from tests import signals
 from tests.audio.files import AUDIO, LIMITS, song
@@ -83,6 +85,50 @@ def test_what_is_refused_before_the_first_packet():
     assert refusal_of(wav[:format_tag] + b"\x99\x99" + wav[format_tag + 2 :], "wav") == "unsupported-codec"
 
 
+def test_a_header_that_asks_for_gigabytes_is_no_corrupt_one():
+    """QuickTime's compressed header: it says how large it is."""
+    compressed = box(b"dcom", b"zlib") + box(b"cmvd", b"\xff\xff\xff\xff" + bytes(100))
+    film = box(b"ftyp", b"M4A " + bytes(4)) + box(b"moov", box(b"cmov", compressed))
+    assert refusal_of(film, "mov") == "memory"
+
+
+class Full:
+    """FFmpeg's decoder or demuxer in a process without memory."""
+
+    sample_rate = 44_100
+
+    def refuse(self, *_, **__):
+        raise av.error.MemoryError(errno.ENOMEM, "Cannot allocate memory")
+
+    decode = demux = seek = refuse
+
+    def close(self):
+        pass
+
+
+@pytest.mark.parametrize("part", ["_decoder", "_file"])
+@pytest.mark.parametrize("start_s", [0.0, 5.0])
+def test_memory_that_ran_out_on_the_way_is_no_broken_packet(part, start_s):
+    """Skipped, it would shorten the audio on one machine and not on another."""
+    with AudioReader(io.BytesIO(song("flac")), LIMITS) as reader:
+        setattr(reader, part, Full())
+        with pytest.raises(DecodeError) as refusal:
+            next(reader.frames(start_s))
+        assert refusal.value.reason == "memory"
+
+
+def test_a_place_that_no_file_system_knows_is_the_end_of_the_file(tmp_path):
+    """Not the storage's failure, as which it would be tried again every night."""
+    (tmp_path / "x").write_bytes(b"0123456789")
+    with (tmp_path / "x").open("rb") as file:
+        seen = opening._From(file, 4)
+        for place in (6, 7, 2**62, 2**63 - 1):
+            seen.seek(place)
+            assert seen.read(1) == b""
+        assert seen.seek(1) == 1
+        assert seen.read(9) == b"56789"
+
+
 def test_a_film_without_sound_has_no_audio_stream():
     target = io.BytesIO()
     with av.open(target, "w", format="mp4") as container:
@@ -90,3 +136,21 @@ def test_a_film_without_sound_has_no_audio_stream():
         for packet in [*stream.encode(av.VideoFrame(16, 16, "yuv420p")), *stream.encode(None)]:
             container.mux(packet)
     assert refusal_of(target.getvalue(), "mov") == "no-audio-stream"
+
+
+@pytest.mark.parametrize("place", [1 << 20, 1 << 44, 1 << 57])
+def test_a_header_that_leads_behind_the_end_is_the_same_on_a_disk_and_in_memory(place, tmp_path):
+    whole = song("w64")
+    at = whole.index(b"data\xf3\xac")
+    chunk = b"junk" + whole[at + 4 : at + 16] + (place << 3).to_bytes(8, "little")
+    data = whole[:at] + chunk + whole[at:]
+    (tmp_path / "x").write_bytes(data)
+    with (tmp_path / "x").open("rb") as on_disk:
+        outcomes = [refusal_of_track(file) for file in (io.BytesIO(data), on_disk)]
+    assert outcomes[0] == outcomes[1] == "corrupt"
+
+
+def refusal_of_track(file) -> str:
+    with pytest.raises(DecodeError) as refusal:
+        decode_clips(file, AUDIO, LIMITS)
+    return refusal.value.reason

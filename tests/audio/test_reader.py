@@ -1,6 +1,9 @@
+import errno
 import io
 
+import av
 import pytest
+from av.error import err_check
 
 from tagfleet.audio.reader import AudioReader
 from tagfleet.errors import DecodeError, FetchError
@@ -51,6 +54,34 @@ def without_info_frame(mp3: bytes) -> bytes:
     return mp3[mp3.index(b"\xff\xfb", info) :]
 
 
+class OutOfMemory:
+    """Stands for FFmpeg's demuxer or decoder in a process that may have no more memory."""
+
+    def __getattr__(self, name):
+        return lambda *words, **options: err_check(-errno.ENOMEM)
+
+
+@pytest.mark.parametrize("part", ["_decoder", "_file"])
+@pytest.mark.parametrize("start_s", [0.0, 5.0])
+def test_want_of_memory_is_no_damage_of_the_file(part, start_s, monkeypatch):
+    """Else packets would be skipped, and what is heard would depend on the machine."""
+    with AudioReader(io.BytesIO(song("mp3")), LIMITS) as reader:
+        facts = reader.sample_rate, reader.n_channels
+        monkeypatch.setattr(AudioReader, "sample_rate", facts[0])
+        monkeypatch.setattr(AudioReader, "n_channels", facts[1])
+        file = reader._file
+        setattr(reader, part, OutOfMemory())
+        with pytest.raises(DecodeError) as refusal:
+            next(reader.frames(start_s))
+        reader._file = file
+    assert refusal.value.reason == "memory"
+
+
+def test_want_of_memory_while_opening(monkeypatch):
+    monkeypatch.setattr(av, "open", OutOfMemory().open)
+    assert reason(song("mp3")) == "memory"
+
+
 def test_refusals_by_size_and_length():
     assert reason(b"") == "empty"
     assert reason(song("wav"), max_size_bytes=len(song("wav")) - 1) == "too-large"
@@ -75,6 +106,23 @@ def test_a_cover_art_in_front_is_stepped_over():
         assert reader.duration_s() == pytest.approx(20.0, abs=0.05)
         assert sum(frame.samples for _, frame in reader.frames(0.0)) == 20 * 44_100
     assert source.n_bytes < 2 * len(song("mp3")) + 200_000
+
+
+class OneMore:
+    """PyAV knows the streams that were there when it opened the file. One more, of a hostile Ogg, is met on the way."""
+
+    def demux(self, stream):
+        raise IndexError("list index out of range")
+
+    def close(self):
+        pass
+
+
+def test_a_stream_that_comes_up_on_the_way_ends_what_can_be_read():
+    with AudioReader(io.BytesIO(song("opus")), LIMITS) as reader:
+        reader._file = OneMore()
+        assert list(reader.frames(0.0)) == []
+        assert reader.n_refused == 1
 
 
 class BrokenLine(io.BytesIO):

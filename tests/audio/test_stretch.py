@@ -164,6 +164,22 @@ def test_a_change_of_rate_or_channels_in_the_middle_is_refused():
     assert reason(stereo + slow) == "changed-mid-stream"
 
 
+@pytest.mark.parametrize(
+    ("one", "two"), [((44_100, 2), (44_100, 1)), ((44_100, 1), (44_100, 2)), ((32_000, 1), (44_100, 1))]
+)
+def test_a_change_between_two_stretches_is_refused_as_well(one, two):
+    """Whether a file is taken must not depend on where its clips lie."""
+    halves = [
+        signals.encode(np.stack([signals.music(3.0, rate)] * channels), rate, "mp3-no-header")
+        for rate, channels in (one, two)
+    ]
+    with AudioReader(io.BytesIO(b"".join(halves)), LIMITS) as reader:
+        assert len(read_stretch(reader, RATE, 0, RATE)) == RATE
+        with pytest.raises(DecodeError) as refusal:
+            read_stretch(reader, RATE, 4 * RATE, RATE)
+    assert refusal.value.reason == "changed-mid-stream"
+
+
 def damaged(flac: bytes, frames: range) -> bytes:
     """`flac` with the first bytes behind each of these frame headers overwritten, so that the decoder gives up."""
     data = bytearray(flac)

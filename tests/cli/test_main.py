@@ -45,7 +45,7 @@ def test_version_and_help_go_to_stdout(capsys):
         (("--tz", "Tokyo", "config", "show"), 1, "no time zone"),
         (("config", "show", "-s", "train.epoch=1"), 1, "train.epoch"),
         (("--root", "ftp://x", "catalog", "stats"), 1, "neither a folder nor s3://"),
-        (("predictions", "export", "csv", "out"), 2, "cannot export 'csv'"),
+        (("predictions", "export", "xml", "out"), 2, "'xml' is not one of 'parquet', 'ndjson', 'csv'"),
         (("train", "--resume", "a", "--run-id", "b"), 2, "--resume goes on with the recipe"),
         (("train", "--recipe", "genre6"), 2, "there is no recipe 'genre6'; there are all-axes"),
         (("train", "--recipe", "genre5", "--from-tune", "t"), 2, "both name settings"),
@@ -79,12 +79,12 @@ def test_with_json_an_error_is_one_json_document(capsys):
 def test_config_show_names_the_source_of_each_value(capsys, monkeypatch):
     Path("tagfleet.toml").write_text("[train]\nepochs = 5\n", encoding="utf-8")
     monkeypatch.setenv("TAGFLEET_TRAIN__SEED", "9")
-    _, out, _ = run(capsys, "--root", "elsewhere", "config", "show", "-s", "retag.network_workers=2", "--json")
+    _, out, _ = run(capsys, "--root", "elsewhere", "config", "show", "-s", "retag.workers=2", "--json")
     shown = json.loads(out)
     assert shown["train.epochs"] == {"value": 5, "source": "./tagfleet.toml"}
     assert shown["train.seed"] == {"value": 9, "source": "environment"}
     assert shown["root"] == {"value": "elsewhere", "source": "flag"}
-    assert shown["retag.network_workers"] == {"value": 2, "source": "flag"}
+    assert shown["retag.workers"] == {"value": 2, "source": "flag"}
     assert shown["lang"] == {"value": "ja", "source": "default"}
 
 

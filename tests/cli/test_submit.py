@@ -19,7 +19,10 @@ EVERY = {
     "train": ["--recipe", "genre5", "--init-from", "genre5:1", "--run-id", "r", "--workers", "4", "--gpu"],
     "tune": ["--recipe", "genre5", "--run-id", "r", "--trials", "4", "--max-hours", "1.5"],
     "evaluate": ["production", "--split", "validation", "--labels", "3", "--folds", "4", "--baseline", "a:1"],
-    "retag": ["--model", "a:1", "--catalog", "3", "--only", "new", "--run-id", "r", "--max-error-rate", "0.5"],
+    "retag": [
+        *("--model", "a:1", "--catalog", "3", "--only", "new", "--limit", "7", "--retry-failed"),
+        *("--run-id", "r", "--max-error-rate", "0.5", "--no-publish"),
+    ],
 }
 
 
@@ -92,6 +95,11 @@ def test_an_evaluation_and_a_retag_arrive_whole(capsys):
     assert found == ("production", "validation", 3, 4, "a:1", 0.7)
     _, given, settings = sent(capsys, "retag", *EVERY["retag"])
     assert (given.model, given.catalog, given.only, given.run_id) == ("a:1", 3, "new", "r")
+    assert (given.limit, given.retry_failed, given.publish) == (7, True, False)
+    _, given, _ = sent(capsys, "retag")
+    local = {name: option.default for name, option in inspect.signature(retag.retag).parameters.items()}
+    for name in ("model", "catalog", "only", "limit", "retry_failed", "publish"):
+        assert getattr(given, name) == local[name], f"unsaid, {name} is the same here and there"
     assert (settings.retag.max_error_rate, settings.retag.min_errors) == (0.5, 1)
 
 

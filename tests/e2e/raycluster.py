@@ -79,6 +79,10 @@ class TwoNodes:
         for name in list(self._running):
             self._kill(name)
 
+    def mark_of(self, name: str) -> str:
+        """What stands in the environment of the processes of `head` or `worker`."""
+        return f"NODE_OF_TEST={self._mark}-{name}"
+
     def _start(self, name: str, *words: str) -> None:
         command = [
             str(BIN / "ray"),
@@ -90,7 +94,8 @@ class TwoNodes:
             f"--dashboard-agent-listen-port={self._agents.pop()}",
             f"--metrics-export-port={self.metrics[name == 'worker']}",
         ]
-        environ = {**self.environ, "NODE_OF_TEST": f"{self._mark}-{name}"}
+        variable, _, value = self.mark_of(name).partition("=")
+        environ = {**self.environ, variable: value}
         with (self.folder / f"{name}.log").open("wb") as log:
             self._running[name] = subprocess.Popen(command, env=environ, stdout=log, stderr=subprocess.STDOUT)
 
@@ -98,7 +103,7 @@ class TwoNodes:
         process = self._running.pop(name)
         process.kill()
         process.wait()
-        mark = f"NODE_OF_TEST={self._mark}-{name}\0".encode()
+        mark = f"{self.mark_of(name)}\0".encode()
         for folder in Path("/proc").glob("[0-9]*"):
             with suppress(OSError):
                 if mark in (folder / "environ").read_bytes():

@@ -1,79 +1,152 @@
+import json
+
 import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tagfleet.fleet.plan import REMOVED, RETRY, Plan, count_reasons, make_work, store_plan, stored_plan
-from tagfleet.schemas import LINEAGE, PLAN, TRACKS, conform
+from tagfleet.errors import ConflictError, CountsError
+from tagfleet.fleet.plan import (
+    SNAPSHOT_COLUMNS,
+    Plan,
+    Touched,
+    counts_of,
+    create_plan,
+    make_work,
+    snapshot_rows,
+    stored_plan,
+)
+from tagfleet.schemas import LINEAGE, PLAN, PREDICTIONS, TRACKS, conform
 from tagfleet.store.objects import Storage
 
-NOW = {"audio_digest": "a", "model_id": "m", "calibration_digest": "c", "taxonomy_version": "t"}
+NOW = {name: name[0] for name in LINEAGE if name != "audio_fingerprint"}
+TAGS = [
+    {"axis": "genre", "label": "rock", "probability": 0.9},
+    {"axis": "instrument", "label": "piano", "probability": 0.6},
+]
 
 
 def tracks(*rows):
-    return conform(
-        pa.Table.from_pylist(
-            [dict(zip(("track_id", "uri", "etag", "size_bytes"), row, strict=True)) for row in rows],
-            schema=pa.schema([TRACKS.field(n) for n in ("track_id", "uri", "etag", "size_bytes")]),
-        ),
-        TRACKS,
-    )
+    names = ("track_id", "uri", "etag", "size_bytes")
+    values = [dict(zip(names, row, strict=True)) for row in rows]
+    return conform(pa.Table.from_pylist(values, schema=pa.schema([TRACKS.field(n) for n in names])), TRACKS)
 
 
-def snapshot(*rows, **lineage):
-    names = ("track_id", "uri", "audio_fingerprint")
-    values = [{**NOW, **lineage, **dict(zip(names, row, strict=True))} for row in rows]
-    return pa.Table.from_pylist(
-        values, schema=pa.schema([pa.field(n, pa.string()) for n in ("track_id", "uri", *LINEAGE)])
-    )
+def committed(track_id, uri=None, fingerprint="e:1", **changes):
+    """What planning reads of one committed row."""
+    row = {"track_id": track_id, "uri": uri or f"/{track_id}", "status": "tagged", "tags": TAGS, "file": "f1.parquet"}
+    row |= {**NOW, "audio_fingerprint": fingerprint, **changes}
+    return {name: row.get(name) for name in (*SNAPSHOT_COLUMNS, "file")}
 
 
-def reasons(work):
-    return dict(zip(work["track_id"].to_pylist(), work["reason"].to_pylist(), strict=True))
+def failed(track_id, reason, fingerprint="e:1", **changes):
+    return committed(track_id, None, fingerprint, status="failed", error_reason=reason, tags=None, **changes)
+
+
+def snapshot(*rows, lineage=NOW):
+    fields = [PREDICTIONS.field(name) for name in SNAPSHOT_COLUMNS]
+    table = pa.Table.from_pylist(list(rows), schema=pa.schema([*fields, pa.field("file", pa.string())]))
+    return snapshot_rows(table, lineage)
+
+
+def told(work):
+    rows = zip(*(work[name].to_pylist() for name in ("track_id", "reason", "work")), strict=True)
+    return {track_id: f"{reason}/{kind}" for track_id, reason, kind in rows}
+
+
+def catalogue_of(*ids):
+    return tracks(*((i, f"/{i}", "e", 1) for i in ids))
 
 
 def test_without_a_snapshot_everything_is_new():
-    work = make_work(tracks(("b", "/b", "e", 1), ("a", "/a", None, None)), None, NOW, "stale")
+    work = make_work(tracks(("b", "/b", "e", 1), ("a", "/a", None, None)), snapshot(), only="stale")
     assert work.schema == PLAN
+    assert told(work) == {"a": "new/decode", "b": "new/decode"}
     assert work["track_id"].to_pylist() == ["a", "b"]
-    assert count_reasons(work) == {"new": 2}
+    assert counts_of(work["reason"]) == {"new": 2}
 
 
-def test_each_row_is_made_again_for_its_own_reason():
+def test_each_row_gets_the_cheapest_work_that_is_enough():
     catalog = tracks(
         ("same", "/same", "e", 1),
         ("touched", "/touched", "e2", 1),
         ("moved", "/new", "e", 1),
-        ("no-etag", "/x", None, None),
+        ("no-etag", "/no-etag", None, None),
         ("lost", "/lost", "e", 1),
-        ("fresh", "/f", "e", 1),
+        ("slow", "/slow", "e", 1),
+        ("broken", "/broken", "e", 1),
+        ("mended", "/mended", "e2", 1),
+        ("fresh", "/fresh", "e", 1),
     )
     last = snapshot(
-        ("same", "/same", "e:1"),
-        ("touched", "/touched", "e:1"),
-        ("moved", "/old", "e:1"),
-        ("no-etag", "/x", "e:1"),
-        ("lost", "/lost", None),
-        ("gone", "/gone", "e:1"),
+        committed("same"),
+        committed("touched"),
+        committed("moved", "/old"),
+        committed("no-etag"),
+        failed("lost", "not-found", None),
+        failed("slow", "timeout"),
+        failed("broken", "corrupt"),
+        failed("mended", "corrupt"),
+        committed("gone"),
     )
-    assert reasons(make_work(catalog, last, NOW, "stale")) == {
-        "touched": "audio",
-        "moved": "audio",
-        "no-etag": "audio",
-        "lost": RETRY,
-        "fresh": "new",
-        "gone": REMOVED,
+    expected = {
+        "touched": "audio/decode",
+        "moved": "moved/stored",
+        "no-etag": "audio/decode",
+        "lost": "retry/decode",
+        "slow": "retry/decode",
+        "mended": "audio/decode",
+        "fresh": "new/decode",
+        "gone": "removed/remove",
     }
-    assert reasons(make_work(catalog, last, NOW, "new")) == {"fresh": "new", "gone": REMOVED}
-    assert reasons(make_work(catalog, last, NOW, "all"))["same"] == "asked"
+    assert told(make_work(catalog, last, only="stale")) == expected
+    assert told(make_work(catalog, last, only="changed")) == expected
+    assert told(make_work(catalog, last, only="new")) == {"fresh": "new/decode", "gone": "removed/remove"}
+    assert told(make_work(catalog, last, only="stale", retry_failed=True)) == expected | {"broken": "retry/decode"}
+    every = told(make_work(catalog, last, only="all"))
+    assert every == expected | {"same": "asked/decode", "broken": "asked/decode"}
 
 
-@pytest.mark.parametrize("name", list(NOW))
-def test_another_tagger_makes_every_row_stale(name):
-    catalog = tracks(("same", "/same", "e", 1))
-    last = snapshot(("same", "/same", "e:1"), **{name: "older"})
-    assert reasons(make_work(catalog, last, NOW, "stale")) == {"same": "tagger"}
-    assert reasons(make_work(catalog, last, NOW, "changed")) == {}
+@pytest.mark.parametrize(
+    ("changed", "tagged", "kept", "broken"),
+    [
+        ("audio_digest", "audio-path/decode", "audio-path/decode", "audio-path/decode"),
+        ("model_id", "model/decode", "model/network", "model/stored"),
+        ("backend", "model/decode", "model/network", "model/stored"),
+        ("calibration_digest", "thresholds/stored", "thresholds/stored", "thresholds/stored"),
+        ("taxonomy_version", "names/stored", "names/stored", "names/stored"),
+    ],
+)
+def test_a_change_of_the_tagger_costs_what_it_must_and_no_more(changed, tagged, kept, broken):
+    older = {changed: "older"}
+    last = snapshot(
+        committed("tagged", **older),
+        committed("kept", log_mels="kept/r/1.arrow", **older),
+        failed("broken", "corrupt", **older),
+    )
+    work = make_work(catalogue_of("tagged", "kept", "broken"), last, only="stale")
+    assert told(work) == {"tagged": tagged, "kept": kept, "broken": broken}
+    assert make_work(catalogue_of("tagged", "kept", "broken"), last, only="changed").num_rows == 0
+
+
+@given(st.sets(st.sampled_from(sorted(NOW)), min_size=1))
+def test_of_several_changes_the_deepest_decides(changed):
+    last = snapshot(committed("a", "/elsewhere", **dict.fromkeys(changed, "older")))
+    reason = told(make_work(catalogue_of("a"), last, only="stale"))["a"]
+    order = ("audio_digest", "model_id", "backend", "calibration_digest", "taxonomy_version")
+    deepest = min(changed, key=order.index)
+    names = {"audio_digest": "audio-path", "calibration_digest": "thresholds", "taxonomy_version": "names"}
+    assert reason.split("/")[0] == names.get(deepest, "model")
+
+
+def test_a_row_carries_what_it_was_where_it_lies_and_who_said_so():
+    last = snapshot(
+        committed("a", model_id="older"), committed("b", calibration_digest="older"), failed("c", "timeout")
+    )
+    rows = {row["track_id"]: row for row in make_work(catalogue_of("a", "b", "c", "d"), last, only="stale").to_pylist()}
+    assert [rows[i]["was"] for i in "abcd"] == ["genre:rock instrument:piano"] * 2 + [None, None]
+    assert [rows[i]["same_model"] for i in "abcd"] == [False, True, True, False]
+    assert [rows[i]["file"] for i in "abcd"] == ["f1.parquet"] * 3 + [None]
 
 
 ids = st.sets(st.text(min_size=1, max_size=3), max_size=12)
@@ -81,30 +154,56 @@ ids = st.sets(st.text(min_size=1, max_size=3), max_size=12)
 
 @given(ids, ids)
 def test_every_id_of_either_side_is_accounted_for_once(now, before):
-    catalog = tracks(*((i, f"/{i}", "e", 1) for i in sorted(now)))
-    last = snapshot(*((i, f"/{i}", "e:1") for i in sorted(before)))
-    work = reasons(make_work(catalog, last, NOW, "stale"))
-    assert work == dict.fromkeys(now - before, "new") | dict.fromkeys(before - now, REMOVED)
+    work = make_work(catalogue_of(*sorted(now)), snapshot(*map(committed, sorted(before))), only="stale")
+    reasons = dict(zip(work["track_id"].to_pylist(), work["reason"].to_pylist(), strict=True))
+    assert reasons == dict.fromkeys(now - before, "new") | dict.fromkeys(before - now, "removed")
+    assert work.num_rows == len(reasons)
 
 
-def plan_of(work, run_id="r1", model="m:1"):
-    return Plan(
-        run_id=run_id,
-        model=model,
-        model_id="m",
-        catalog_version=0,
-        base_version=None,
-        n_catalog=work.num_rows,
-        planned_at="2026-11-23T18:00:00+00:00",
-        reasons=count_reasons(work),
-        work=work,
-    )
+def test_an_id_that_stands_twice_is_refused():
+    with pytest.raises(CountsError, match="'a' stands twice in the catalogue"):
+        make_work(catalogue_of("a", "b", "a"), snapshot(), only="stale")
+    with pytest.raises(CountsError, match="'a' stands twice in the predictions"):
+        make_work(catalogue_of("a"), snapshot(committed("a"), committed("a")), only="stale")
+
+
+def plan_of(run_id="r1", **changes):
+    facts = {
+        "run_id": run_id,
+        "model": "m:1",
+        "model_id": "m",
+        "lineage": NOW,
+        "backend": "torch",
+        "only": "stale",
+        "catalog_version": 0,
+        "base_version": None,
+        "n_catalog": 1,
+        "n_base": 0,
+        "planned_at": "2026-11-23T18:00:00+00:00",
+        "reasons": {"new": 1},
+        "work": {"decode": 1},
+        "n_waiting": 0,
+        "n_left": 0,
+        "id_checksum": 2**64 - 1,
+        "before": {},
+        "n_before": 0,
+        "leaving": {},
+        "n_leaving": 0,
+        "touched": {"f.parquet": Touched(n_gone=1, n_stored=2)},
+    }
+    return Plan(**facts | changes)
 
 
 def test_of_two_starts_of_one_run_both_get_the_first_plan(tmp_path):
     root = Storage(str(tmp_path))
-    first = plan_of(make_work(tracks(("a", "/a", "e", 1)), None, NOW, "stale"))
-    second = plan_of(make_work(tracks(("b", "/b", "e", 1)), None, NOW, "stale"), model="m:2")
+    first, second = plan_of(), plan_of(model="m:2")
     assert stored_plan(root, "r1") is None
-    assert store_plan(root, first) == first
-    assert store_plan(root, second) == first == stored_plan(root, "r1")
+    assert create_plan(root, first) == first
+    assert create_plan(root, second) == first == stored_plan(root, "r1")
+
+
+def test_a_plan_of_another_tagfleet_is_refused(tmp_path):
+    root = Storage(str(tmp_path))
+    root.write("runs/r1/plan.json", json.dumps({"run_id": "r1", "model": "m:1"}).encode())
+    with pytest.raises(ConflictError, match="planned by another tagfleet"):
+        stored_plan(root, "r1")

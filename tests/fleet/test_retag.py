@@ -1,52 +1,230 @@
+"""What is decided around the work: by the plan that is stored, the lease, and the parts; no audio is heard here."""
+
+from dataclasses import replace
+
+import pyarrow as pa
 import pytest
 
-from tagfleet.audio.config import AudioConfig
-from tagfleet.errors import DigestMismatch, TooManyFailures
+from tagfleet.audio.config import AudioConfig, DecodeLimits
+from tagfleet.errors import ConflictError, CountsError, DigestMismatch, NotFoundError, StorageError, TooManyFailures
 from tagfleet.fleet.cluster import root_cause
-from tagfleet.fleet.plan import make_work
-from tagfleet.fleet.resources import RetagConfig
-from tagfleet.fleet.retag import check_audio, check_failures
-from tagfleet.store.predictions import PartFile
-from tests.fleet.test_plan import NOW, plan_of, snapshot, tracks
+from tagfleet.fleet.lease import lease
+from tagfleet.fleet.plan import Ask, Plan, stored_plan
+from tagfleet.fleet.plan_run import plan_run
+from tagfleet.fleet.resources import RayConfig, RetagConfig
+from tagfleet.fleet.retag import check_failures, check_plan, open_model, retag, unfinished_run
+from tagfleet.schemas import TRACKS, conform
+from tagfleet.store.models import ModelStore
+from tagfleet.store.objects import Storage
+from tagfleet.store.parts import PartFile, Tally
+from tagfleet.store.predictions import Predictions
+from tagfleet.store.tables import Table
 from tests.model.taggers import random_tagger
+from tests.store.rows import tag, tagged
+
+TAGGER = random_tagger()
 
 
-def parts(n_rows, failed_ids):
-    failures = ["decode/corrupt"] * len(failed_ids)
-    return [PartFile(path="p", size_bytes=1, n_rows=n_rows, failed_ids=failed_ids, failures=failures, id_checksum=0)]
+@pytest.fixture
+def root(tmp_path):
+    """Two tracks whose rows are up to date, and a tagger in production."""
+    storage = Storage(str(tmp_path / "root"))
+    publish(storage)
+    catalogue(storage, "a", "b")
+    rows = [
+        tagged(i, uri=f"/{i}", audio_fingerprint="e:1", pooled_logits=[0.0] * 15, **TAGGER.lineage) for i in ("a", "b")
+    ]
+    tag(Predictions(storage), rows, "r0", n_catalog=2)
+    return storage
 
 
-def plan_with(n_new, n_lost):
-    new = [(f"new-{n}", f"/new-{n}", "e", 1) for n in range(n_new)]
-    lost = [(f"lost-{n}", f"/lost-{n}", "e", 1) for n in range(n_lost)]
-    last = snapshot(*((track_id, uri, None) for track_id, uri, _, _ in lost))
-    return plan_of(make_work(tracks(*new, *lost), last, NOW, "stale"))
+def publish(root, tagger=TAGGER):
+    models = ModelStore(root)
+    models.promote(models.publish("tagger", tagger.to_files(), tagger.model_id), by="test")
+
+
+def catalogue(root, *track_ids):
+    rows = pa.table({"track_id": track_ids, "uri": [f"/{i}" for i in track_ids]})
+    rows = rows.append_column("etag", pa.array(["e"] * len(track_ids)))
+    rows = rows.append_column("size_bytes", pa.array([1] * len(track_ids)))
+    return Table(root, "catalog").replace(conform(rows, TRACKS), note="test")
+
+
+def planned(root, run_id="r1", **asked):
+    """The plan of an interrupted run: stored, and the run's lease has ended."""
+    ref, tagger = open_model(root, "production", "torch")
+    with lease(root, run_id):
+        return plan_run(root, ref, tagger, Ask(run_id=run_id, **asked), RetagConfig(), RayConfig())
+
+
+def run(root, run_id, **asked):
+    ask = Ask(run_id=run_id, **asked)
+    return retag(root, ask, config=RetagConfig(), limits=DecodeLimits(), ray_config=RayConfig())
+
+
+def plan_of(reasons):
+    """A plan in which every row must be heard, for these reasons."""
+    n = sum(reasons.values())
+    return Plan(
+        run_id="r1",
+        model="m:1",
+        model_id="m",
+        lineage={},
+        backend="torch",
+        only="stale",
+        catalog_version=0,
+        base_version=None,
+        n_catalog=n,
+        n_base=0,
+        planned_at="2026-11-23T18:00:00+00:00",
+        reasons=reasons,
+        work={"decode": n},
+        n_waiting=0,
+        n_left=0,
+        id_checksum=0,
+        before={},
+        n_before=0,
+        leaving={},
+        n_leaving=0,
+    )
+
+
+def parts(n_rows, *, n_failed, n_new):
+    """Two, as if one of them had held all that failed."""
+    bad = Tally(failures={"decode/corrupt": n_failed}, n_new_failures=n_new)
+    whole = PartFile(path="p", run_id="r1", n_rows=n_rows - n_failed, id_checksum=0)
+    return [whole, PartFile(path="q", run_id="r1", n_rows=n_failed, id_checksum=0, tally=bad)]
 
 
 def test_too_many_new_failures_publish_nothing():
     config = RetagConfig(max_error_rate=0.1, min_errors=3)
-    plan = plan_with(20, 0)
-    check_failures(parts(20, ["new-1", "new-2"]), plan, config)
+    plan = plan_of({"new": 20})
+    check_failures(parts(20, n_failed=2, n_new=2), plan, config)
     with pytest.raises(TooManyFailures, match=r"3 of 20 tracks failed, more than 10.00%"):
-        check_failures(parts(20, ["new-1", "new-2", "new-3"]), plan, config)
+        check_failures(parts(20, n_failed=3, n_new=3), plan, config)
     with pytest.raises(TooManyFailures):
-        check_failures(parts(20, ["new-1"]), plan, RetagConfig(max_error_rate=0, min_errors=1))
+        check_failures(parts(20, n_failed=1, n_new=1), plan, RetagConfig(max_error_rate=0, min_errors=1))
 
 
 def test_tracks_that_could_not_be_fetched_before_do_not_stop_every_later_run():
-    lost = [f"lost-{n}" for n in range(500)]
-    plan = plan_with(330, 500)
-    assert plan.reasons == {"new": 330, "retry": 500}
-    check_failures(parts(830, lost), plan, RetagConfig())
+    plan = plan_of({"new": 330, "retry": 500})
+    check_failures(parts(830, n_failed=500, n_new=0), plan, RetagConfig())
+    check_failures(parts(830, n_failed=503, n_new=3), plan, RetagConfig())
     with pytest.raises(TooManyFailures, match="10 of 330"):
-        check_failures(parts(830, [f"new-{n}" for n in range(10)]), plan, RetagConfig())
+        check_failures(parts(830, n_failed=510, n_new=10), plan, RetagConfig())
 
 
-def test_other_audio_settings_than_the_taggers_are_refused():
-    tagger = random_tagger()
-    check_audio(tagger, tagger.audio)
+def test_a_failed_row_that_is_only_carried_over_is_no_new_failure():
+    """A new model on tracks that cannot be decoded: rows are written anew, and nothing is tried."""
+    plan = replace(plan_of({"model": 100}), work={"stored": 100})
+    check_failures(parts(100, n_failed=100, n_new=0), plan, RetagConfig())
+
+
+def test_other_audio_settings_than_the_taggers_are_refused(root):
+    assert open_model(root, "production", "torch", TAGGER.audio)[1].model_id == TAGGER.model_id
     with pytest.raises(DigestMismatch, match="the model was trained with"):
-        check_audio(tagger, AudioConfig(clip_frames=128))
+        open_model(root, "production", "torch", AudioConfig(clip_frames=128))
+    with pytest.raises(NotFoundError, match="no model 'other'"):
+        open_model(root, "other", "torch")
+
+
+def test_nothing_to_do_is_no_version_and_no_ray(root):
+    report = run(root, "r1")
+    assert (report.n_unchanged, report.n_tagged, report.version, report.reasons) == (2, 0, 1, {})
+    assert Predictions(root).table.version() == 1 and stored_plan(root, "r1").n_to_tag == 0
+    assert unfinished_run(root, Ask(run_id="r2")) is None, "it is not gone on with"
+
+
+def test_a_plan_of_another_tagger_or_another_version_is_refused_before_any_work(root):
+    plan, (ref, tagger) = planned(root), open_model(root, "production", "torch")
+    check_plan(Predictions(root), plan, tagger, ref)
+    for other in (replace(plan, model_id="x"), replace(plan, lineage=plan.lineage | {"taxonomy_version": "x"})):
+        with pytest.raises(ConflictError, match="was planned for tagger:1"):
+            check_plan(Predictions(root), other, tagger, ref)
+    tag(Predictions(root), ["c"], "r9", n_catalog=3)
+    with pytest.raises(ConflictError, match="at version 2, run r1 was planned on version 1"):
+        check_plan(Predictions(root), plan, tagger, ref)
+    with pytest.raises(ConflictError, match="at version 2"):
+        run(root, "r1")
+
+
+def test_the_second_of_two_runs_is_told_before_it_works(root):
+    with lease(root, "other"), pytest.raises(ConflictError, match="run other is at work"):
+        run(root, "r1")
+    assert not root.exists("runs/r1/plan.json")
+
+
+def test_a_run_that_is_committed_needs_nothing_to_say_so(root):
+    """Neither its model nor its plan; and it is never planned again."""
+    catalogue(root, "a")
+    first = run(root, "r1")
+    assert (first.n_removed, first.version) == (1, 2)
+    catalogue(root, "a", "b", "c")
+    for info in [*root.list("models"), *root.list("runs/r1/plan")]:
+        root.delete(info.key)
+    assert run(root, "r1") == first
+
+
+def test_a_data_file_that_is_gone_stops_the_run(root):
+    (file,) = Predictions(root).files()
+    root.delete(f"predictions/{file.path}")
+    with pytest.raises(StorageError, match="predictions"):
+        run(root, "r1")
+    assert Predictions(root).table.version() == 1
+
+
+def test_an_id_that_stands_twice_stops_the_run(root):
+    catalogue(root, "a", "b", "a")
+    with pytest.raises(CountsError, match="track 'a' stands twice in the catalogue"):
+        run(root, "r1")
+
+
+# Going on with the last run without being told its name
+
+
+def test_the_last_run_goes_on_when_it_was_interrupted_and_the_same_is_asked(root):
+    assert unfinished_run(root, Ask(run_id="r2")) is None, "there was none"
+    catalogue(root, "a", "b", "new")
+    planned(root)
+    assert unfinished_run(root, Ask(run_id="r2")) == "r1"
+    assert unfinished_run(root, Ask(run_id="r2", catalog_version=1)) == "r1"
+    asked = [{"only": "all"}, {"limit": 5}, {"retry_failed": True}, {"catalog_version": 0}]
+    for other in asked:
+        assert unfinished_run(root, Ask(run_id="r2", **other)) is None, other
+
+
+def committed(root):
+    tag(Predictions(root), ["new"], "r1", n_catalog=3)
+
+
+def overtaken(root):
+    tag(Predictions(root), ["c"], "r9", n_catalog=3)
+
+
+def catalogue_changed(root):
+    catalogue(root, "a", "b", "new", "newer")
+
+
+def another_model(root):
+    publish(root, random_tagger(1))
+
+
+def a_later_run(root):
+    planned(root, "r3", only="all")
+
+
+@pytest.mark.parametrize("since", [committed, overtaken, catalogue_changed, another_model, a_later_run])
+def test_it_does_not_go_on_after(root, since):
+    catalogue(root, "a", "b", "new")
+    planned(root)
+    since(root)
+    assert unfinished_run(root, Ask(run_id="r2")) is None
+
+
+def test_a_run_that_was_limited_does_not_go_on_as_one_that_was_not(root):
+    catalogue(root, "a", "b", "new", "newer")
+    assert planned(root, limit=1).n_left == 1
+    assert unfinished_run(root, Ask(run_id="r2")) is None
 
 
 def test_the_root_cause_is_the_innermost_error_that_says_something():

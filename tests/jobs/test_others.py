@@ -7,6 +7,7 @@ import pytest
 
 from jobs import export, retag, tune
 from tagfleet.cli.main import exit_code
+from tagfleet.fleet.plan import Ask
 from tagfleet.fleet.records import read_progress, read_record
 from tagfleet.store.models import ModelStore
 from tagfleet.store.objects import Storage
@@ -44,6 +45,18 @@ def test_a_retag_and_what_is_exported_of_it(here, capsys, ray_local):
     assert (code, refused) == (4, None) and "3 of 12 tracks failed" in err
     code, made, _ = run(capsys, export.main, "parquet", str(Path("out").absolute()), "--run-id", "out")
     assert (code, made["n_rows"]) == (0, N_TRACKS) and Path("out/latest.json").is_file()
+
+
+def test_every_word_of_a_retag_arrives(here, capsys, monkeypatch):
+    called = []
+    monkeypatch.setattr(retag, "retag", lambda root, ask, **rest: called.append((ask, rest)) or {})
+    words = ["--model", "a:1", "--catalog", "0", "--only", "new", "--limit", "0", "--retry-failed", "--no-publish"]
+    assert run(capsys, retag.main, *words, "--run-id", "r", "-s", "price_per_hour=2.5")[:2] == (0, {})
+    assert run(capsys, retag.main, "--run-id", "s")[:2] == (0, {})
+    (asked, rest), (plain, defaults) = called
+    assert asked == Ask(model="a:1", run_id="r", only="new", catalog_version=0, limit=0, retry_failed=True)
+    assert (rest["publish"], rest["price_per_hour"], rest["audio"].clip_frames) == (False, 2.5, 32)
+    assert (plain, defaults["publish"]) == (Ask(run_id="s"), True)
 
 
 def test_a_search_that_is_started_twice_is_one(here, capsys, ray_local):

@@ -8,10 +8,12 @@ from sklearn.metrics import f1_score
 from tagfleet.errors import DigestMismatch
 from tagfleet.labels.taxonomy import LabelSet
 from tagfleet.model.calibration import (
+    POOLINGS,
     AxisCalibration,
     Calibration,
     coverage_curve,
     fit_calibration,
+    pool,
     reliability,
 )
 from tests.model.taggers import labels
@@ -65,6 +67,29 @@ def said(calibration, axis, clip_logits):
 
 
 # Logits to probabilities
+
+
+@given(clips)
+def test_what_is_pooled_is_the_mean_the_three_highest_and_the_highest(x):
+    pooled = pool(x)
+    assert pooled.dtype == np.float32 and pooled.shape == (len(POOLINGS), 3)
+    exact = np.sort(x.astype(np.float64), axis=0)
+    expected = {"mean": exact.mean(axis=0), "top3": exact[-3:].mean(axis=0), "max": exact[-1]}
+    np.testing.assert_allclose(pooled, [expected[name] for name in POOLINGS], rtol=1e-6, atol=1e-5)
+    assert np.all(pooled[POOLINGS.index("max")] == x.max(axis=0))
+
+
+@given(clips, st.floats(0.05, 20), st.tuples(poolings, poolings, poolings))
+def test_probabilities_come_from_what_is_pooled_alone(x, temperature, pooling):
+    """In float32, as it is stored: what lies beside a label's own pooling decides nothing."""
+    calibration = listed(INSTRUMENT, temperature=temperature, pooling=pooling)
+    pooled = pool(x)
+    expected = calibration.probabilities(INSTRUMENT, x)
+    assert np.array_equal(calibration.from_pooled(INSTRUMENT, pooled), expected)
+    rows = [POOLINGS.index(name) for name in pooling]
+    alone = np.full_like(pooled, NAN)
+    alone[rows, range(3)] = pooled[rows, range(3)]
+    assert np.array_equal(calibration.from_pooled(INSTRUMENT, alone), expected)
 
 
 @given(clips, st.floats(0.05, 20), poolings)

@@ -1,15 +1,20 @@
 import json
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import safetensors.torch
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
 from tagfleet.audio import config as audio_config
 from tagfleet.audio.config import AudioConfig
 from tagfleet.errors import DigestMismatch
 from tagfleet.model.calibration import AxisCalibration, Calibration
 from tagfleet.model.tagger import TAGGER_FILE, WEIGHTS_FILE, Tagger
+from tagfleet.schemas import PREDICTIONS
 from tests.model.taggers import FACTS, SMALL, TAXONOMY, random_net, random_tagger
 
 STRICT = Calibration(
@@ -74,13 +79,12 @@ def test_logits_are_one_row_per_clip_in_their_order(tagger):
 def test_tags_are_what_the_calibration_makes_of_the_logits(tagger):
     for calibration in (Calibration(), STRICT):
         strict = tagger.with_calibration(calibration)
-        logits, p, prediction = (f(clips(2)) for f in (strict.clip_logits, strict.probabilities, strict.tag))
+        logits, prediction = strict.clip_logits(clips(2)), strict.tag(clips(2))
         for axis in TAXONOMY.axes:
-            assert np.array_equal(p[axis.axis], calibration.probabilities(axis, logits[axis.axis]))
+            p = calibration.probabilities(axis, logits[axis.axis])
             row = prediction.probabilities[axis.axis]
-            assert [probability for _, probability in row] == p[axis.axis].tolist()
-            accepted = tuple(row[i] for i in calibration.accepted(axis, p[axis.axis]))
-            assert prediction.accepted[axis.axis] == accepted
+            assert [probability for _, probability in row] == p.tolist()
+            assert prediction.accepted[axis.axis] == tuple(row[i] for i in calibration.accepted(axis, p))
     assert prediction.accepted["genre"] == ()  # unknown
     assert [label for label, _ in prediction.accepted["instrument"]] == ["piano"]
 
@@ -93,6 +97,67 @@ def test_another_calibration_is_no_other_model(tagger):
     assert strict.tag(clips(1)) != before == tagger.tag(clips(1))
     loaded = Tagger.from_files(strict.to_files(), expected_id=tagger.model_id)
     assert (loaded.calibration, loaded.tag(clips(1))) == (STRICT, strict.tag(clips(1)))
+
+
+poolings = st.sampled_from(["mean", "top3", "max"])
+shares = st.floats(0, 1)
+calibrations = st.builds(
+    lambda temperatures, exclusive, of_each, thresholds, unknown_below: Calibration(
+        axes=(
+            AxisCalibration(
+                axis="genre", temperature=temperatures[0], pooling=(exclusive,) * 3, unknown_below=unknown_below
+            ),
+            AxisCalibration(axis="instrument", temperature=temperatures[1], pooling=of_each, thresholds=thresholds),
+        )
+    ),
+    st.tuples(st.floats(0.05, 20), st.floats(0.05, 20)),
+    poolings,
+    st.tuples(poolings, poolings),
+    st.tuples(shares, shares),
+    shares,
+)
+
+
+def logits_of(n_clips):
+    def shaped(axis):
+        return arrays(np.float32, (n_clips, len(axis.labels)), elements=st.floats(-99, 99, width=32))
+
+    return st.fixed_dictionaries({axis.axis: shaped(axis) for axis in TAXONOMY.axes})
+
+
+@given(calibrations, calibrations, st.integers(1, 6).flatmap(logits_of))
+@settings(max_examples=50)
+def test_what_is_stored_of_a_track_gives_what_its_audio_would_under_any_calibration(tagger, before, now, logits):
+    """Bit for bit, and by way of the column in which it is stored."""
+    hearing = tagger.with_calibration(before)
+    hearing.clip_logits = lambda log_mel: logits
+    first = hearing.tag(None)
+    column = pa.array([first.pooled_logits], PREDICTIONS.field("pooled_logits").type)
+    stored = np.array(column.to_pylist()[0], np.float32)
+    assert tagger.with_calibration(before).tag_again(stored) == first
+    assert tagger.with_calibration(now).tag_again(stored) == hearing.with_calibration(now).tag(None)
+
+
+def test_the_order_of_the_axes_is_of_no_account(tagger):
+    """It is no part of the model's id, so what is stored must be read alike."""
+    turned = TAXONOMY.model_copy(update={"axes": TAXONOMY.axes[::-1]})
+    other = random_tagger(taxonomy=turned)
+    assert other.model_id == tagger.model_id and list(other.tag(clips(1)).accepted) == ["instrument", "genre"]
+    assert other.tag_again(tagger.tag(clips(1)).pooled_logits) == tagger.tag(clips(1)) == other.tag(clips(1))
+
+
+@pytest.mark.parametrize("n", [0, 1, 14, 16])
+def test_stored_logits_of_other_labels_are_refused(tagger, n):
+    with pytest.raises(DigestMismatch, match=f"{n} pooled logits are stored, this tagger's labels need 15") as refused:
+        tagger.tag_again(np.zeros(n, np.float32))
+    assert "--only all" in refused.value.hint
+
+
+def test_predictions_that_differ_in_a_bit_are_not_equal(tagger):
+    one, other = tagger.tag(clips(1)), tagger.tag(clips(1))
+    assert one == other and one != "one"
+    other.pooled_logits[-1] = np.nextafter(other.pooled_logits[-1], np.float32(9))
+    assert one != other
 
 
 @pytest.mark.parametrize(

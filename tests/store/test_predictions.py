@@ -1,4 +1,3 @@
-import json
 import os
 import signal
 import subprocess
@@ -9,25 +8,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import deltalake
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from tagfleet.errors import ConflictError, CountsError, NotFoundError, StorageError, UsageError
-from tagfleet.schemas import LINEAGE, PARTS, PREDICTIONS
-from tagfleet.store import predictions as module
+from tagfleet.schemas import PREDICTIONS
+from tagfleet.store import exports
 from tagfleet.store.objects import Storage
-from tagfleet.store.predictions import Predictions, id_checksum, write_part
+from tagfleet.store.parts import find_parts
+from tagfleet.store.predictions import Predictions
 from tagfleet.store.tables import Table
-from tests.store.rows import NO_IDS, failed, table, tagged
+from tests.store.rows import failed, part_of, prepare, table, tag, tagged, who, work_of
 
 HARD_IDS = ["007", "が", "か\u3099", "a'b", 'a"b', "a\\b", "%41#?&+ ", "🎹", "\u0001", "null", "a;--"]
-
-
-def ids(*track_ids):
-    return pa.array(track_ids, pa.string())
 
 
 @pytest.fixture
@@ -40,47 +32,28 @@ def local(tmp_path):
     return Predictions(Storage(str(tmp_path / "root")))
 
 
-def prepare(predictions, rows, run_id, *, removed=(), n_catalog, base="latest"):
-    made = [tagged(row) if isinstance(row, str) else row for row in rows]
-    made = [row | {"run_id": run_id} for row in made]
-    parts = [write_part(predictions.root, table(*made[i : i + 2]), run_id) for i in range(0, len(made), 2)]
-    return predictions.prepare(
-        parts,
-        tagged_ids=ids(*(row["track_id"] for row in made)),
-        removed_ids=ids(*removed),
-        n_catalog=n_catalog,
-        base_version=predictions.lineage()[0] if base == "latest" else base,
-        run_id=run_id,
-    )
-
-
-def tag(predictions, rows, run_id, **counts):
-    return predictions.commit(prepare(predictions, rows, run_id, **counts), run_id)
-
-
-def who(predictions, version=None):
-    rows = predictions.table.read(version, ["track_id", "run_id"]).to_pylist()
-    assert len({row["track_id"] for row in rows}) == len(rows)
-    return {row["track_id"]: row["run_id"] for row in rows}
-
-
 def data_files(predictions):
     return {info.key for info in predictions.root.list("predictions") if info.key.endswith(".parquet")}
 
 
+def snapshot(predictions, which=None):
+    return predictions.dataset(which).to_table().sort_by("track_id")
+
+
 def test_nights_follow_each_other(predictions):
     """First all; then new tracks only; then one re-made, one gone: each file that holds no such row stays as it is."""
-    assert predictions.lineage() == (None, None)
+    assert not predictions.table.exists()
     assert tag(predictions, ["a", "b", failed("c")], "r1", n_catalog=3) == 1
-    first = predictions.table.files(1)
+    first = predictions.files(1)
     assert tag(predictions, ["d"], "r2", n_catalog=4) == 2
-    assert set(first) < set(predictions.table.files(2))
+    assert set(first) < set(predictions.files(2))
 
     prepared = prepare(predictions, ["a"], "r3", removed=["d"], n_catalog=3)
     assert (prepared.n_tagged, prepared.n_failed, prepared.n_unchanged, prepared.n_removed) == (1, 0, 2, 1)
-    assert predictions.commit(prepared, "r3") == 3
+    assert (prepared.changes, prepared.version) == (True, 3)
+    assert predictions.commit(prepared) == 3
     assert who(predictions) == {"a": "r3", "b": "r1", "c": "r1"}
-    assert [file for file in first if file in predictions.table.files(3)] == [f for f in first if f.n_rows == 1]
+    assert [file for file in first if file in predictions.files()] == [file for file in first if file.n_rows == 1]
     assert who(predictions, 1) == {"a": "r1", "b": "r1", "c": "r1"}
     assert who(predictions, 2) == {"a": "r1", "b": "r1", "c": "r1", "d": "r2"}
     assert [version.run_id for version in predictions.table.history()] == ["r3", "r2", "r1", None]
@@ -89,43 +62,35 @@ def test_nights_follow_each_other(predictions):
     assert who(predictions) == {"a": "r1", "b": "r1", "c": "r1", "d": "r2"}
 
 
+def test_rows_that_are_made_again_from_what_is_stored_stand_beside_those_that_are_not(predictions):
+    """One commit: a from its audio, b and c from what is stored of them, d as it is, e gone, f left to the next run."""
+    tag(predictions, ["a", "b", "d", failed("c"), "e"], "r1", n_catalog=5)
+    prepared = prepare(predictions, ["a"], "r2", again=["b", "c"], removed=["e"], n_catalog=5, n_waiting=1)
+    counts = (prepared.n_tagged, prepared.n_failed, prepared.n_unchanged, prepared.n_removed)
+    assert counts == (2, 1, 1, 1)
+    assert predictions.commit(prepared) == 2
+    assert who(predictions) == {"a": "r2", "b": "r2", "c": "r2", "d": "r1"}
+    assert predictions.show("b")["mood"] == "dark" and predictions.show("d") == table(tagged("d")).to_pylist()[0]
+
+
 def test_rows_come_back_as_they_were_made(predictions):
-    rows = [tagged("a", tags=[], instruments=[]), failed("が"), tagged("c", genre="J-POP 'n' ロック")]
+    rows = [
+        tagged("a", tags=[], instruments=[]),
+        failed("が"),
+        tagged("c", genre="J-POP 'n' ロック", log_mels="kept/x"),
+    ]
     tag(predictions, rows, "r1", n_catalog=3)
     back = predictions.table.read().sort_by("track_id")
     assert back.schema == PREDICTIONS
     assert back.equals(table(*rows).sort_by("track_id"))
-    version, lineage = predictions.lineage()
-    assert version == 1
-    assert lineage.column_names == ["track_id", "uri", *LINEAGE]
-
-
-def test_a_part_says_what_it_holds_and_fits_its_schema(local):
-    part = write_part(local.root, table(tagged("a"), failed("b"), failed("c", error_stage="fetch")), "夜 run/1")
-    assert (part.n_rows, part.failures) == (3, ["decode/no-audio", "fetch/no-audio"])
-    assert part.path.isascii() and "/" not in part.path
-    data = local.root.read(f"predictions/{part.path}")
-    assert len(data) == part.size_bytes
-    assert part.id_checksum == id_checksum(ids("c", "b", "a"))
-    assert pa.Table.from_pylist([part.as_row()], schema=PARTS).to_pylist() == [part.as_row()]
-
-
-@settings(deadline=None)
-@given(st.lists(st.text(st.characters(codec="utf-8")), max_size=8), st.randoms())
-def test_the_checksum_knows_which_ids_but_no_order(track_ids, random):
-    shuffled = random.sample(track_ids, len(track_ids))
-    assert id_checksum(ids(*track_ids)) == id_checksum(pa.chunked_array([ids(*shuffled)]))
-    assert 0 <= id_checksum(ids(*track_ids)) < 2**64
-    assert id_checksum(ids(*track_ids, "x")) != id_checksum(ids(*track_ids))
-    assert id_checksum(ids(*track_ids, "x", "x")) != id_checksum(ids(*track_ids))
 
 
 def test_the_same_run_twice_is_one_commit(predictions):
     prepared = prepare(predictions, ["a", "b"], "r1", n_catalog=2)
-    assert predictions.commit(prepared, "r1") == 1
-    assert predictions.commit(prepared, "r1") == 1
+    assert predictions.commit(prepared) == 1
+    assert predictions.commit(prepared) == 1
     tag(predictions, ["c"], "r2", n_catalog=3)
-    assert predictions.commit(prepared, "r1") == 1
+    assert predictions.commit(prepared) == 1
     assert who(predictions) == {"a": "r1", "b": "r1", "c": "r2"}
     assert predictions.table.committed("r1") and not predictions.table.committed("r3")
 
@@ -136,7 +101,7 @@ def test_of_two_runs_on_one_version_one_wins(predictions):
 
     def attempt(run):
         try:
-            return predictions.commit(runs[run], run)
+            return predictions.commit(runs[run])
         except ConflictError:
             return None
 
@@ -152,20 +117,20 @@ def test_a_run_that_is_overtaken_at_the_last_moment_appends_nothing(predictions,
     tag(predictions, ["a"], "r0", n_catalog=1)
     runs = {run: prepare(predictions, ["b"], run, n_catalog=2) for run in ("r1", "r2")}
     early = predictions.table._open()
-    predictions.commit(runs["r1"], "r1")
+    predictions.commit(runs["r1"])
     opened = iter([early])
     real = Table._open
     monkeypatch.setattr(Table, "_open", lambda self, version=None: next(opened, None) or real(self, version))
     with pytest.raises(ConflictError):
-        predictions.commit(runs["r2"], "r2")
+        predictions.commit(runs["r2"])
     assert who(predictions) == {"a": "r0", "b": "r1"}
 
 
 def test_two_first_runs_are_a_conflict_too(predictions):
     runs = {run: prepare(predictions, ["a"], run, n_catalog=1, base=None) for run in ("r1", "r2")}
-    assert predictions.commit(runs["r1"], "r1") == 1
+    assert predictions.commit(runs["r1"]) == 1
     with pytest.raises(ConflictError, match="from version 0 to 1") as caught:
-        predictions.commit(runs["r2"], "r2")
+        predictions.commit(runs["r2"])
     assert "new run" in caught.value.hint
     assert who(predictions) == {"a": "r1"}
 
@@ -179,7 +144,7 @@ def test_a_lost_answer_to_the_commit_is_no_failure(predictions, monkeypatch):
         raise OSError("connection reset by peer")
 
     monkeypatch.setattr(deltalake.DeltaTable, "create_write_transaction", commits_and_loses_the_answer)
-    assert predictions.commit(prepared, "r1") == 1
+    assert predictions.commit(prepared) == 1
     assert who(predictions) == {"a": "r1"}
 
 
@@ -191,10 +156,10 @@ def test_a_commit_that_did_not_happen_is_a_failure(predictions, monkeypatch):
 
     monkeypatch.setattr(deltalake.DeltaTable, "create_write_transaction", fails)
     with pytest.raises(StorageError, match="connection reset"):
-        predictions.commit(prepared, "r1")
+        predictions.commit(prepared)
     monkeypatch.undo()
     assert predictions.table.read().num_rows == 0
-    assert predictions.commit(prepared, "r1") == 1
+    assert predictions.commit(prepared) == 1
 
 
 KILLED = """
@@ -202,14 +167,14 @@ import os, signal, sys
 import deltalake
 from tagfleet.store.objects import Storage
 from tagfleet.store.predictions import Predictions
-from tests.store.test_predictions import prepare
+from tests.store.rows import prepare
 
 def die(*args, **kwargs):
     os.kill(os.getpid(), signal.SIGKILL)
 
 predictions = Predictions(Storage(sys.argv[1]))
 deltalake.DeltaTable.create_write_transaction = die
-predictions.commit(prepare(predictions, ["a", "new"], "r2", removed=["b"], n_catalog=2), "r2")
+predictions.commit(prepare(predictions, ["a", "new"], "r2", removed=["b"], n_catalog=2))
 """
 
 
@@ -225,35 +190,79 @@ def test_a_run_killed_between_its_parts_and_its_commit_changes_nothing(predictio
     assert who(predictions) == {"a": "r2", "new": "r2"}
 
 
-def wrong_parts(local, part, **changes):
-    counts = {"tagged_ids": ids("a", "b"), "removed_ids": NO_IDS, "n_catalog": 2, "base_version": None}
-    return local.prepare([part], run_id="r1", **counts | changes)
+def changed(part, **changes):
+    return part.model_copy(update=changes)
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"tagged_ids": ids("a")},
-        {"tagged_ids": ids("a", "c")},
-        {"tagged_ids": ids("a", "b", "c"), "n_catalog": 3},
-        {"n_catalog": 3},
-        {"n_catalog": 1},
+# Of a run that hears a and new, makes b again from what is stored, and leaves c's file as it is: `a` and `new` are the
+# parts with those rows, `rest` is in the place of the file that held a and b. `x` is a part of another track.
+WRONG_PARTS = {
+    "a row too many": lambda a, new, rest, x, file_of_c: [a, new, rest, x],
+    "a row too few": lambda a, new, rest, x, file_of_c: [a, rest],
+    "nothing at all": lambda *parts: [],
+    "another track's row": lambda a, new, rest, x, file_of_c: [a, x, rest],
+    "one row twice": lambda a, new, rest, x, file_of_c: [a, a, rest],
+    "other ids, by the checksum": lambda a, new, rest, x, file_of_c: [a, changed(new, id_checksum=7), rest],
+    "a touched file without its part": lambda a, new, rest, x, file_of_c: [a, new],
+    "a touched file with two": lambda a, new, rest, x, file_of_c: [a, new, rest, rest],
+    "one in the place of an untouched file": lambda a, new, rest, x, file_of_c: [
+        *(a, new, rest),
+        changed(x, replaces=(file_of_c,)),
     ],
-)
-def test_numbers_that_do_not_add_up_publish_nothing(local, changes):
-    part = write_part(local.root, table(tagged("a"), tagged("b")), "r1")
+    "one in the place of no file": lambda a, new, rest, x, file_of_c: [a, new, changed(rest, replaces=("gone",))],
+    "a rewritten part that lost a row": lambda a, new, rest, x, file_of_c: [a, new, changed(rest, n_rows=0)],
+    "one in which too few are made again": lambda a, new, rest, x, file_of_c: [a, new, changed(rest, n_stored=0)],
+}
+WRONG_PLANS = {
+    "more rows than were made": lambda plan: {"n_new": 3},
+    "a larger catalogue": lambda plan: {"n_catalog": 5},
+    "a smaller catalogue": lambda plan: {"n_catalog": 3},
+    "a track that is left to the next run": lambda plan: {"n_waiting": 1},
+    "an emptied file": lambda plan: {"touched": dict.fromkeys(plan.touched, (2, 0)), "n_catalog": 3},
+    "a file of another version": lambda plan: {"touched": plan.touched | {"gone": (1, 0)}, "n_catalog": 3},
+}
+
+
+@pytest.fixture
+def planned(local):
+    """The right parts, and the plan that they add up to."""
+    tag(local, ["a", "b", "c"], "r1", n_catalog=3)
+    (a, rest), plan = work_of(local, ["a"], "r2", again=["b"], n_catalog=4)
+    new = part_of(local.root, [tagged("new", run_id="r2")], "r2")
+    return (a, new, rest), replace(plan, n_new=2, id_checksum=(a.id_checksum + new.id_checksum) % 2**64)
+
+
+def refuse(local, parts, plan):
+    before = snapshot(local)
     with pytest.raises(CountsError, match="nothing was published"):
-        wrong_parts(local, part, **changes)
-    with pytest.raises(CountsError):
-        wrong_parts(local, replace(part, id_checksum=part.id_checksum + 1))
-    assert not local.table.exists() or local.table.read().num_rows == 0
-    assert local.commit(wrong_parts(local, part), "r1") == 1
+        local.prepare(parts, plan)
+    assert snapshot(local).equals(before) and local.table.version() == 1
 
 
-def test_a_track_that_was_tagged_twice_is_not_two_rows(local):
-    twice = [write_part(local.root, table(tagged("a")), "r1") for _ in range(2)]
-    with pytest.raises(CountsError):
-        local.prepare(twice, tagged_ids=ids("a"), removed_ids=NO_IDS, n_catalog=1, base_version=None, run_id="r1")
+@pytest.mark.parametrize("wrong", WRONG_PARTS.values(), ids=WRONG_PARTS.keys())
+def test_parts_that_are_not_what_was_planned_publish_nothing(local, planned, wrong):
+    parts, plan = planned
+    file_of_c = next(file.path for file in local.files(1) if file.path not in plan.touched)
+    refuse(local, wrong(*parts, part_of(local.root, [tagged("x")], "r2"), file_of_c), plan)
+
+
+@pytest.mark.parametrize("wrong", WRONG_PLANS.values(), ids=WRONG_PLANS.keys())
+def test_a_plan_that_is_not_the_catalogue_publishes_nothing(local, planned, wrong):
+    parts, plan = planned
+    refuse(local, parts, replace(plan, **wrong(plan)))
+
+
+def test_the_right_parts_publish(local, planned):
+    assert local.commit(local.prepare(*planned)) == 2
+    assert who(local) == {"a": "r2", "b": "r2", "c": "r1", "new": "r2"}
+
+
+def test_parts_of_a_first_run_that_are_not_the_plan_leave_no_table_behind(local):
+    parts, plan = work_of(local, ["a", "b"], "r1", n_catalog=2)
+    with pytest.raises(CountsError, match="made 0 rows for 2 planned tracks"):
+        local.prepare([], plan)
+    assert not local.table.exists()
+    assert local.commit(local.prepare(parts, plan)) == 1
 
 
 def test_a_catalogue_that_shrinks_to_nothing(local):
@@ -263,6 +272,84 @@ def test_a_catalogue_that_shrinks_to_nothing(local):
     assert local.query("true", columns=["track_id"]).num_rows == 0
     tag(local, ["a"], "r3", n_catalog=1)
     assert who(local) == {"a": "r3"}
+
+
+def test_a_staged_snapshot_is_seen_by_those_who_name_its_run_and_published_once(predictions):
+    tag(predictions, ["a", "b"], "r1", n_catalog=2)
+    before = snapshot(predictions)
+    prepared = prepare(predictions, ["a", "new"], "r2", removed=["b"], n_catalog=2)
+    predictions.stage(prepared)
+    assert snapshot(predictions).equals(before) and predictions.table.version() == 1
+    assert predictions.staged("r2") == prepared and predictions.staged("r1") is None
+    staged = snapshot(predictions, "r2")
+    assert staged.schema == PREDICTIONS and staged["track_id"].to_pylist() == ["a", "new"]
+    files = predictions.files("r2")
+
+    assert predictions.publish("r2") == 2
+    assert set(predictions.files()) == set(files) and snapshot(predictions).equals(staged)
+    assert predictions.staged("r2") is None
+    tag(predictions, ["c"], "r3", n_catalog=3)
+    assert predictions.publish("r2") == 2, "it stays what it was"
+    assert who(predictions) == {"a": "r2", "new": "r2", "c": "r3"}
+
+
+def test_a_publication_that_broke_off_behind_its_commit_goes_on(local, monkeypatch):
+    local.stage(prepare(local, ["a"], "r1", n_catalog=1))
+
+    def dies(self, key):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Storage, "delete", dies)
+    with pytest.raises(KeyboardInterrupt):
+        local.publish("r1")
+    monkeypatch.undo()
+    assert who(local) == {"a": "r1"}
+    assert (local.publish("r1"), local.table.version(), local.staged("r1")) == (1, 1, None)
+
+
+def test_a_staged_snapshot_that_was_overtaken_is_not_published(local):
+    tag(local, ["a"], "r1", n_catalog=1)
+    local.stage(prepare(local, ["b"], "r2", n_catalog=2))
+    tag(local, ["c"], "r3", n_catalog=2)
+    for _ in range(2):
+        with pytest.raises(ConflictError, match="from version 1 to 2"):
+            local.publish("r2")
+    assert who(local) == {"a": "r1", "c": "r3"}
+    assert snapshot(local, "r2")["track_id"].to_pylist() == ["a", "b"], "it can still be looked at"
+
+
+def test_what_nobody_staged_cannot_be_published(local):
+    for _ in range(2):
+        with pytest.raises(NotFoundError, match="run r1 has no snapshot to publish") as caught:
+            local.publish("r1")
+        assert "--no-publish" in caught.value.hint
+        with pytest.raises(NotFoundError, match="run r1 has no staged snapshot"):
+            local.files("r1")
+        local.table.create(PREDICTIONS)
+
+
+def test_a_run_that_changes_nothing_makes_no_version(local):
+    tag(local, ["a"], "r1", n_catalog=1)
+    prepared = prepare(local, [], "r2", n_catalog=1)
+    assert (prepared.changes, prepared.version, prepared.n_unchanged) == (False, 1, 1)
+    assert local.commit(prepared) == 1
+    local.stage(prepared)
+    assert snapshot(local, "r2").equals(snapshot(local))
+    assert (local.publish("r2"), local.table.version()) == (1, 1)
+
+
+def test_a_staged_snapshot_without_rows_is_an_empty_table(local):
+    tag(local, ["a"], "r1", n_catalog=1)
+    local.stage(prepare(local, [], "r2", removed=["a"], n_catalog=0))
+    assert local.files("r2") == [] and snapshot(local, "r2").equals(PREDICTIONS.empty_table())
+    assert local.publish("r2") == 2 and who(local) == {}
+
+
+def test_what_an_interrupted_run_left_is_what_its_second_start_commits(local):
+    parts, plan = work_of(local, ["a", "b", "c"], "r1", n_catalog=3)
+    assert local.commit(local.prepare(find_parts(local.root, "r1"), plan)) == 1
+    assert who(local) == {"a": "r1", "b": "r1", "c": "r1"}
+    assert {file.path for file in local.files()} == {part.path for part in parts}
 
 
 def test_show_finds_any_id_exactly(predictions):
@@ -301,6 +388,7 @@ QUESTIONS = {
     "genre in ('jazz', 'pop') or mood = 'dark'": "b'が c",
     "list_contains(instruments, 'piano')": "a c",
     "'drums' = ANY(instruments)": "b'が",
+    "log_mels is not null or pooled_logits[2] < 0": "a b'が c",
     "tags[1].label = 'rock' and tags[1].probability > 0.5": "a b'が c",
     "len(probabilities) = 0": "a b'が c",
     "status = 'failed'": "d",
@@ -398,94 +486,12 @@ def test_an_unknown_column_is_told_with_those_that_are(asked):
     assert "genre" in caught.value.hint
 
 
-def test_an_export_is_read_by_plain_parquet_readers(predictions, any_root):
-    rows = [tagged("a"), failed("b"), tagged("が")]
-    tag(predictions, rows, "r1", n_catalog=3)
-    tag(predictions, ["d"], "r2", removed=["b"], n_catalog=3)
-    out = Storage(f"{any_root}/出口 1")
-    export = predictions.export_parquet(out.root, out.config)
-    assert (export.version, export.n_rows) == (2, 3)
-    assert json.loads(out.read("latest.json")) == vars(export)
-    filesystem, base = out.arrow_filesystem()
-    exported = pq.read_table(f"{base}/{export.path}", filesystem=filesystem)
-    assert exported.schema == PREDICTIONS
-    assert exported.sort_by("track_id").equals(predictions.table.read().sort_by("track_id"))
-
-    first = {info.key: info.updated_at for info in out.list(export.path)}
-    assert predictions.export_parquet(out.root, out.config) == export
-    assert {info.key: info.updated_at for info in out.list(export.path)} == first
-
-    tag(predictions, ["e"], "r3", n_catalog=4)
-    newer = predictions.export_parquet(out.root, out.config)
-    assert newer.version == 3 and newer.path != export.path
-    assert json.loads(out.read("latest.json")) == vars(newer)
-    assert {info.key: info.updated_at for info in out.list(export.path)} == first
-    older = predictions.export_parquet(out.root, out.config, version=1)
-    assert pq.read_table(f"{base}/{older.path}", filesystem=filesystem).num_rows == 3
-
-
-def test_an_export_of_no_rows_is_an_empty_table(predictions, any_root):
-    tag(predictions, [], "r1", n_catalog=0)
-    out = Storage(f"{any_root}/out")
-    export = predictions.export_parquet(out.root, out.config)
-    filesystem, base = out.arrow_filesystem()
-    assert pq.read_table(f"{base}/{export.path}", filesystem=filesystem).equals(PREDICTIONS.empty_table())
-
-
-def test_an_export_that_broke_off_is_made_again(local, tmp_path, monkeypatch):
-    tag(local, ["a", "b", "c"], "r1", n_catalog=3)
-    out = Storage(str(tmp_path / "out"))
-    write = Storage.write
-
-    def dying(self, key, data):
-        if key.endswith(".json"):
-            raise KeyboardInterrupt
-        write(self, key, data)
-
-    monkeypatch.setattr(Storage, "write", dying)
-    with pytest.raises(KeyboardInterrupt):
-        local.export_parquet(out.root, out.config)
-    assert not out.exists("latest.json")
-    monkeypatch.undo()
-    out.write("snapshot-v000001/part-7.parquet", b"left over from a larger version")
-    export = local.export_parquet(out.root, out.config)
-    assert pq.read_table(tmp_path / "out" / export.path).num_rows == 3
-
-
-def test_a_large_export_has_files_of_a_bounded_size(local, tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "ROWS_PER_EXPORT_FILE", 2)
-    tag(local, ["a", "b", "c", "d", "e"], "r1", n_catalog=5)
-    export = local.export_parquet(str(tmp_path / "out"), local.root.config)
-    files = sorted((tmp_path / "out" / export.path).iterdir())
-    assert [pq.read_metadata(file).num_rows for file in files] == [2, 2, 1]
-
-
-def test_an_export_does_not_overwrite_that_of_another_table(local, tmp_path):
-    other = Predictions(Storage(str(tmp_path / "other")))
-    for one in (local, other):
-        tag(one, ["a"], "r1", n_catalog=1)
-    local.export_parquet(str(tmp_path / "out"), local.root.config)
-    before = (tmp_path / "out" / "latest.json").read_bytes()
-    with pytest.raises(StorageError, match="another predictions table"):
-        other.export_parquet(str(tmp_path / "out"), local.root.config)
-    assert (tmp_path / "out" / "latest.json").read_bytes() == before
-
-
-def test_an_export_to_where_nothing_can_be_written_is_a_storage_error(local, tmp_path, monkeypatch):
-    tag(local, ["a"], "r1", n_catalog=1)
-    (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(StorageError):
-        local.export_parquet(str(tmp_path / "file" / "out"), local.root.config)
-
-
-def test_a_part_that_is_gone_stops_the_next_run(local):
+def test_an_export_of_a_file_that_is_gone_is_a_storage_error(local):
     tag(local, ["a", "b"], "r1", n_catalog=2)
     for key in data_files(local):
         local.root.delete(key)
-    with pytest.raises(StorageError, match="part-r1"):
-        prepare(local, ["a"], "r2", n_catalog=2)
     with pytest.raises(StorageError):
-        local.export_parquet(f"{local.root.root}/out", local.root.config)
+        exports.export_parquet(local, f"{local.root.root}/out", local.root.config)
 
 
 def test_a_reader_without_tagfleet_sees_the_same(local):

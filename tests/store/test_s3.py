@@ -22,6 +22,7 @@ import pyarrow as pa
 from tagfleet.errors import TagfleetError
 from tagfleet.store.config import StorageConfig
 from tagfleet.store.objects import Storage
+from tagfleet.store.exports import export_parquet
 from tagfleet.store.predictions import Predictions
 from tagfleet.store.sources import open_uri
 from tagfleet.store.tables import Table
@@ -31,7 +32,7 @@ rows = pa.table({"track_id": ["a"]})
 predictions = Predictions(root)
 
 def opened():
-    with open_uri(root.uri("object"), root.config, max_bytes=100) as source:
+    with open_uri(root.uri("object"), StorageConfig(max_retries=1), max_bytes=100) as source:
         return source.file.read().decode()
 
 calls = {
@@ -43,7 +44,7 @@ calls = {
     "table read": lambda: predictions.table.read().num_rows,
     "table create": lambda: Table(root, "new").create(rows.schema),
     "table replace": lambda: Table(root, "catalog").replace(rows, note=""),
-    "export": lambda: predictions.export_parquet(root.uri("export"), root.config).n_rows,
+    "export": lambda: export_parquet(predictions, root.uri("export"), root.config).n_rows,
 }
 for name in sys.argv[2:] or calls:
     try:

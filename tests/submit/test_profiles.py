@@ -19,12 +19,12 @@ def write(here, text):
 
 
 def test_a_profile_is_an_address_and_settings_of_the_machines(here):
-    write(here, '[big]\naddress = "https://ray.example:443/"\nroot = "s3://a/b"\n[big.retag]\nnetwork_workers = 7\n')
+    write(here, '[big]\naddress = "https://ray.example:443/"\nroot = "s3://a/b"\n[big.retag]\ngpu_workers = 7\n')
     found = find_profile("big", None)
     assert (found.name, found.address) == ("big", "https://ray.example:443")
     loaded = load_settings(profile=found.layer, environ={}, folder=here)
-    assert (loaded.settings.root, loaded.settings.retag.network_workers) == ("s3://a/b", 7)
-    assert loaded.sources["retag.network_workers"] == "profile big"
+    assert (loaded.settings.root, loaded.settings.retag.gpu_workers) == ("s3://a/b", 7)
+    assert loaded.sources["retag.gpu_workers"] == "profile big"
 
 
 def test_an_address_given_on_the_call_or_in_the_environment_stands_above(here, monkeypatch):
@@ -40,8 +40,8 @@ def test_an_address_given_on_the_call_or_in_the_environment_stands_above(here, m
     [
         ("[p]\n", "profile p has no address"),
         ('[p]\naddress = "http://a:1"\n[p.train]\nepochs = 1\n', "train is no part of a profile"),
-        ('[p]\naddress = "http://a:1"\n[p.retag]\nnetwork_worker = 1\n', "network_worker"),
-        ('[p]\naddress = "http://a:1"\n[p.retag]\nnetwork_gpus = 1.5\n', r"1\.5 GPUs"),
+        ('[p]\naddress = "http://a:1"\n[p.retag]\ngpu_worker = 1\n', "gpu_worker"),
+        ('[p]\naddress = "http://a:1"\n[p.retag]\ngpus_per_worker = 1.5\n', r"1\.5 GPUs"),
     ],
 )
 def test_a_wrong_profile_is_refused_by_its_file_and_name(here, text, told):

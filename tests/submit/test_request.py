@@ -1,7 +1,5 @@
 import shlex
 
-import pytest
-
 from tagfleet.config import Layer, assignment_layer
 from tagfleet.settings import load_settings
 from tagfleet.submit.request import Request, setting_words
@@ -58,7 +56,9 @@ def test_a_command_line_survives_the_shell():
 def test_demand_is_that_of_all_processes_at_once():
     found = loaded("workers.n_workers=2", "workers.cpus_per_worker=3", "workers.use_gpu=true")
     assert [(one.cpus, one.gpus) for one in request(found, "train").demand] == [(3, 1), (3, 1)]
-    assert sum(one.cpus for one in request(loaded("retag.network_workers=2")).demand) == pytest.approx(1.65)
+    assert [(one.cpus, one.gpus) for one in request(loaded("retag.workers=2")).demand] == [(1, 0), (1, 0)]
+    found = loaded("retag.gpu_workers=2", "retag.gpus_per_worker=0.5", "retag.cpus_per_worker=2")
+    assert [(one.cpus, one.gpus) for one in request(found).demand] == [(0.5, 0.5), (0.5, 0.5), (2, 0)]
 
 
 def test_nothing_of_the_environment_is_sent(monkeypatch):
