@@ -94,13 +94,13 @@ def fuzz(decoder: Decoder, seed: int, index: int, path: Path, tally: Tally) -> N
     except AssertionError as error:
         raise AssertionError(f"(seed, index) = ({seed}, {index}): {error}") from error
     message = heard.error.message if heard.error else ""
-    tally.add(index, outcome, message, seconds, decoder._child.peak_memory_mb() if decoder._child else 0.0)
+    tally.add(index, outcome, message, seconds, decoder.peak_memory_mb)
 
 
 def _forget_peak(decoder: Decoder) -> None:
     with suppress(OSError):
-        if decoder._child:
-            Path(f"/proc/{decoder._child._process.pid}/clear_refs").write_text("5")
+        if decoder.pid:
+            Path(f"/proc/{decoder.pid}/clear_refs").write_text("5")
 
 
 def main() -> int:

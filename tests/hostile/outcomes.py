@@ -68,9 +68,9 @@ def _peak_memory(decoder: Decoder) -> Iterator[list[float]]:
         while True:
             last = over.wait(0.005)
             with suppress(OSError, ValueError, IndexError):
-                if (child := decoder._child) is not None:
-                    process = Path(f"/proc/{child._process.pid}")
-                    if child is not ours:
+                if (child := decoder.pid) is not None:
+                    process = Path(f"/proc/{child}")
+                    if child != ours:
                         (process / "clear_refs").write_text("5")  # forget the peak of earlier files
                         ours = child
                     peaks.append(int((process / "status").read_text().partition("VmHWM:")[2].split()[0]) / 1024)
