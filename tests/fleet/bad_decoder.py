@@ -79,6 +79,9 @@ def decode_clips(file, audio, limits):
     if name == "garbage":
         os.write(int(sys.argv[1]), b"\xff" * 100_000)
         os._exit(0)
+    if name == "hangs-up":
+        os.close(int(sys.argv[1]))
+        time.sleep(1000)
     if name == "noisy":
         for _ in range(300):
             with contextlib.suppress(BlockingIOError):

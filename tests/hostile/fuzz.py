@@ -12,7 +12,6 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,6 +23,7 @@ from tagfleet.fleet.decoder import Decoder, Heard
 from tagfleet.store.config import StorageConfig
 from tests.hostile.files import TAGGED
 from tests.hostile.mutate import broken
+from tests.hostile.outcomes import peak_memory
 
 AUDIO = AudioConfig(clip_frames=32, n_clips=3)
 """Three clips of half a second: files of three seconds are sought in, too."""
@@ -85,22 +85,16 @@ class Tally:
 def fuzz(decoder: Decoder, seed: int, index: int, path: Path, tally: Tally) -> None:
     """Hear one input."""
     path.write_bytes(broken(seed, index))
-    _forget_peak(decoder)
     start = time.monotonic()
-    heard = decoder.listen(str(path))
+    with peak_memory(decoder) as peak_mb:
+        heard = decoder.listen(str(path))
     seconds = time.monotonic() - start
     try:
         outcome = judged(heard)
     except AssertionError as error:
         raise AssertionError(f"(seed, index) = ({seed}, {index}): {error}") from error
     message = heard.error.message if heard.error else ""
-    tally.add(index, outcome, message, seconds, decoder._child.peak_memory_mb() if decoder._child else 0.0)
-
-
-def _forget_peak(decoder: Decoder) -> None:
-    with suppress(OSError):
-        if decoder._child:
-            Path(f"/proc/{decoder._child._process.pid}/clear_refs").write_text("5")
+    tally.add(index, outcome, message, seconds, max(peak_mb))
 
 
 def main() -> int:

@@ -44,7 +44,7 @@ def hear_all(
 
 def hear(decoder: Decoder, file: Hostile, folder: Path) -> Outcome:
     start = time.monotonic()
-    with _peak_memory(decoder) as peak_mb:
+    with peak_memory(decoder) as peak_mb:
         heard = decoder.listen(str(folder / file.name) if file.uri is None else file.uri)
     seconds = time.monotonic() - start
     if heard.error is not None:
@@ -58,7 +58,7 @@ def hear(decoder: Decoder, file: Hostile, folder: Path) -> Outcome:
 
 
 @contextmanager
-def _peak_memory(decoder: Decoder) -> Iterator[list[float]]:
+def peak_memory(decoder: Decoder) -> Iterator[list[float]]:
     """What the child took at most, looked at every 5 ms: a child that died of it cannot be asked afterwards."""
     peaks = [0.0]
     over = threading.Event()
@@ -68,11 +68,11 @@ def _peak_memory(decoder: Decoder) -> Iterator[list[float]]:
         while True:
             last = over.wait(0.005)
             with suppress(OSError, ValueError, IndexError):
-                if (child := decoder._child) is not None:
-                    process = Path(f"/proc/{child._process.pid}")
-                    if child is not ours:
+                if (pid := decoder.pid) is not None:
+                    process = Path(f"/proc/{pid}")
+                    if pid != ours:
                         (process / "clear_refs").write_text("5")  # forget the peak of earlier files
-                        ours = child
+                        ours = pid
                     peaks.append(int((process / "status").read_text().partition("VmHWM:")[2].split()[0]) / 1024)
             if last:
                 return

@@ -14,4 +14,5 @@ CALLS = "open,openat,openat2,creat,open_by_handle_at,socket,connect,execve,execv
 
 if __name__ == "__main__":
     strace = ["strace", "-D", "-ff", "--seccomp-bpf", "-q", "-s", "1000", "-xx", "-e", f"trace={CALLS}"]
-    os.execvp("strace", [*strace, "-o", os.environ[TRACE], sys.executable, "-m", "tagfleet.fleet.decoder_child"])
+    decoder = [sys.executable, "-P", "-m", "tagfleet.fleet.decoder_child", *sys.argv[1:]]
+    os.execvp("strace", [*strace, "-o", os.environ[TRACE], *decoder])
