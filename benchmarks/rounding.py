@@ -1,8 +1,9 @@
 """What tags and costs change where numbers are made coarser on the way: python -m benchmarks.rounding ROOT MODEL.
 
 Resamplers: soxr's other qualities against HQ, on tracks that are resampled. Between the stages: what is sent per track,
-as bytes of Arrow IPC, and the CPU time to write and to read it. Each against today's logits, in one process and one
-thread, all ways in turn on every track (the catalogue of ROOT, or `--audio FOLDER`); medians over tracks.
+as bytes of Arrow IPC, and the CPU time to write and to read it. Each against the logits of log-mels not rounded
+to float16 (LogMel does that since it was measured here), in one process and one thread, all ways in turn on every track
+(the catalogue of ROOT, or `--audio FOLDER`); medians over tracks.
 """
 
 from __future__ import annotations
@@ -79,7 +80,7 @@ def main() -> None:
         waveforms = decoded(uri, root, tagger)
         if waveforms is None:
             continue
-        log_mel = log_mel_of(torch.from_numpy(waveforms)).numpy()
+        log_mel = unrounded(log_mel_of, waveforms)
         expected = tagger.clip_logits(log_mel)
         for ways, values in ((LOG_MELS, log_mel), (WAVEFORMS, waveforms)):
             for name, (encode, decode) in ways.items():
@@ -88,13 +89,13 @@ def main() -> None:
                 back = decode(read(data)).reshape(values.shape)
                 ms[name].append(1000 * (time.process_time() - before))
                 n_bytes[name].append(len(data) // len(values))
-                heard = back if ways is LOG_MELS else log_mel_of(torch.from_numpy(back.copy())).numpy()
+                heard = back if ways is LOG_MELS else unrounded(log_mel_of, back)
                 sent[name].add(expected, tagger.clip_logits(heard))
         for quality, found in resampled.items():
             other = with_quality(quality, uri, root, tagger)
             if other is None or np.array_equal(other, waveforms):  # not resampled
                 continue
-            found.add(expected, tagger.clip_logits(log_mel_of(torch.from_numpy(other)).numpy()))
+            found.add(expected, tagger.clip_logits(unrounded(log_mel_of, other)))
     print(f"{sent['log-mel, float32'].n_tracks} tracks; load {os.getloadavg()[0]:.1f}\n")
     rows = [
         [name, f"{statistics.median(n_bytes[name]):,.0f}", f"{statistics.median(ms[name]):.2f}", *found.cells()]
@@ -108,6 +109,11 @@ def main() -> None:
     ]
     print(f"\nHQ: {cost['HQ']:.2f} ms\n")
     print(table(["soxr", "ms per 5 clips", "of HQ", "tracks", *Agreement.heads()], rows))
+
+
+def unrounded(log_mel_of: LogMel, waveforms: NDArray[np.float32]) -> NDArray[np.float32]:
+    with mock.patch.object(torch.Tensor, "half", lambda x: x):
+        return log_mel_of(torch.from_numpy(waveforms.copy())).numpy()
 
 
 def write(values: NDArray) -> pa.Buffer:

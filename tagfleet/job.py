@@ -87,7 +87,7 @@ def job_parser(kind: str, declare: Callable[[argparse.ArgumentParser], None]) ->
 def _run(kind: str, given: argparse.Namespace, run_id: str, body: Callable[[Start], Any]) -> Any:
     recipe = recipe_layer(given.recipe) if getattr(given, "recipe", None) else None
     loaded = load_settings(file=given.config, recipe=recipe, flags=[assignment_layer(given.set)])
-    root = Storage(loaded.settings.root, loaded.settings.storage)
+    root = Storage(loaded.settings.root, loaded.settings.storage).reached()
     if getattr(given, "from_tune", None):
         recipe = _best_trial(root, given.from_tune)
         loaded = load_settings(file=given.config, recipe=recipe, flags=[assignment_layer(given.set)])

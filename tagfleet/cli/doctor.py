@@ -14,7 +14,7 @@ from tagfleet import __version__
 from tagfleet.cli.output import Json, emit_json, emit_table, say
 from tagfleet.cli.session import Session
 from tagfleet.cli.submit import Address, ProfileName
-from tagfleet.errors import TagfleetError
+from tagfleet.errors import StorageError, TagfleetError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -85,7 +85,8 @@ def _root(session: Session) -> list[Check]:
     try:
         return list(check_root(session.root))
     except TagfleetError as error:
-        return [Check(name="settings", ok=False, told=error.message, hint=error.hint)]
+        name = "storage root" if isinstance(error, StorageError) else "settings"
+        return [Check(name=name, ok=False, told=error.message, hint=error.hint)]
 
 
 def _cluster(session: Session, address: str) -> list[Check]:

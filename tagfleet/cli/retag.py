@@ -51,8 +51,8 @@ def retag(
         facts = _preview(session, ask)
         emit_json(facts) if as_json else emit_facts(facts)
         return
-    if run_id is None and (before := unfinished_run(session.root, ask)):
-        say(f"Going on with run {before}, which did not end (another --run-id starts anew) …")
+    if run_id is None and (before := unfinished_run(session.root, ask, session.settings.retag.backend)):
+        say(f"Going on with run {before}, which published nothing (another --run-id starts anew) …")
         ask = Ask(**{**vars(ask), "run_id": before})
     with session.recorded(ask.run_id, "retag") as run:
         report = tag_again(

@@ -63,10 +63,10 @@ class Session:
 
     @cached_property
     def root(self) -> Storage:
-        """The storage root."""
+        """The storage root, whose server has answered."""
         from tagfleet.store.objects import Storage
 
-        return Storage(self.settings.root, self.settings.storage)
+        return Storage(self.settings.root, self.settings.storage).reached()
 
     @contextmanager
     def recorded(self, run_id: str, kind: str) -> Iterator[Recorded]:

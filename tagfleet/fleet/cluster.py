@@ -19,6 +19,7 @@ from typing import Any
 import pyarrow as pa
 
 from tagfleet.errors import JobError
+from tagfleet.fleet.ray_health import Look, has_room, head_answers, watched
 from tagfleet.fleet.resources import RayConfig, Resources
 from tagfleet.store.s3 import AWS_SDK_SETTINGS  # in the environment before Ray's processes are started
 
@@ -27,7 +28,7 @@ from tagfleet.store.s3 import AWS_SDK_SETTINGS  # in the environment before Ray'
 def ray_cluster(config: RayConfig) -> Iterator[None]:
     """A Ray to run stages on; one that was there before stays, one that was started here is stopped.
 
-    Raises JobError when the address does not answer.
+    Raises JobError when the address does not answer, and when Ray is lost while it is used (`ray_health.py`).
     """
     # Ray reports usage to its makers unless told otherwise; a library of other people's music does not.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -69,9 +70,20 @@ def ray_cluster(config: RayConfig) -> Iterator[None]:
         signal.signal(signal.SIGTERM, terminated)
     try:
         quieten()
-        yield
+        with watched(_looks(config)):
+            yield
     finally:
         ray.shutdown()
+
+
+def _looks(config: RayConfig) -> list[Look]:
+    import ray
+
+    looks = [head_answers(ray.get_runtime_context().gcs_address)]
+    node: Any = ray._private.worker._global_node
+    if node is not None and not config.address:
+        looks.append(has_room(Path(node.get_session_dir_path())))
+    return looks
 
 
 @contextmanager

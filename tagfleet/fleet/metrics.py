@@ -27,7 +27,9 @@ def show_run(kind: str, step: str, done: int, total: int | None, failed: int) ->
 
 
 def count_part(part: PartFile) -> None:
-    """One part was made; called in the worker that made it."""
+    """One part was made; called in the worker that made it. Does nothing without Ray, like all here."""
+    if not _collected():
+        return
     tally = part.tally
     _count("tagfleet_tracks_total", "Tracks that got a row", tally.n_tagged, outcome="tagged")
     _count("tagfleet_tracks_total", "Tracks that got a row", part.n_failed, outcome="failed")
@@ -39,9 +41,10 @@ def count_part(part: PartFile) -> None:
     _count("tagfleet_retries_total", "Requests for audio that were tried again", tally.n_retries)
     for stage, cpu_s in tally.cpu_s.items():
         _count("tagfleet_stage_cpu_seconds_total", "CPU seconds", cpu_s, stage=stage)
-    _gauge("tagfleet_worker_peak_memory_mb", "Highest memory of the worker, decoder included", "worker").set(
-        tally.peak_memory_mb, {"worker": tally.worker}
-    )
+    if tally.worker:
+        _gauge("tagfleet_worker_peak_memory_mb", "Highest memory of the worker, decoder included", "worker").set(
+            tally.peak_memory_mb, {"worker": tally.worker}
+        )
 
 
 def show_report(report: Any) -> None:

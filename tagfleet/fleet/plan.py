@@ -88,6 +88,7 @@ class Plan:
     """What its rows will say of the tagger."""
     backend: Backend
     only: Only
+    retry_failed: bool
     catalog_version: int
     base_version: int | None
     n_catalog: int

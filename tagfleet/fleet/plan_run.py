@@ -75,6 +75,7 @@ def plan_run(
         lineage=tagger.lineage,
         backend=config.backend,
         only=ask.only,
+        retry_failed=ask.retry_failed,
         catalog_version=catalog_version,
         base_version=None if base_version == NO_TABLE else base_version,
         n_catalog=sum(file.n_rows for file in tracks),

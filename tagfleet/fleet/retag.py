@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 
 from tagfleet.audio.config import AudioConfig, DecodeLimits
 from tagfleet.errors import ConflictError, DigestMismatch, GateRefused, TooManyFailures
+from tagfleet.fleet.cluster import ray_job
 from tagfleet.fleet.gate import GateValue
 from tagfleet.fleet.housekeeping import tidy_up
 from tagfleet.fleet.lease import last_lease, lease
@@ -17,7 +19,7 @@ from tagfleet.fleet.resources import RayConfig, RetagConfig
 from tagfleet.fleet.retag_report import RetagReport, RunTimes, make_report, stored_report, write_report
 from tagfleet.fleet.runs import Watch, unwatched
 from tagfleet.fleet.taggers import load_tagger
-from tagfleet.fleet.tagging import adopt, make_parts
+from tagfleet.fleet.tagging import adopt, left_to_do, make_parts
 from tagfleet.model.config import Backend
 from tagfleet.model.tagger import Tagger
 from tagfleet.store.config import PredictionsConfig
@@ -77,21 +79,24 @@ def retag(
         check_plan(predictions, plan, tagger, ref)
         adopted = adopt(find_parts(root, plan.run_id), plan)
         tell(_what_will_be_done(plan, adopted))
-        parts = [*adopted, *make_parts(root, plan, tagger, adopted, config, limits, ray_config, watch)]
-        check_failures(parts, plan, config)
-        prepared = predictions.prepare(parts, expected(plan))
-        times = RunTimes(began_at=start, ended_at=time.time(), price_per_hour=price_per_hour)
-        report = make_report(plan, parts, adopted, prepared, times, config)
-        show_report(report)
-        # The report first, the commit last: a run that dies in between has published nothing, and makes both again.
-        write_report(root, report)
-        refused = [value for value in report.gate if value.refused]
-        if not publish or refused:
-            predictions.stage(prepared)
-            if refused:
-                raise refusal(plan, refused)
-            return report
-        predictions.commit(prepared)
+        left = left_to_do(root, plan, adopted)
+        # Ray stays to the end: what is told to Prometheus of the whole run goes through it.
+        with ray_job(ray_config) if left.needs_ray else nullcontext():
+            parts = [*adopted, *make_parts(root, plan, tagger, left, config, limits, ray_config, watch)]
+            check_failures(parts, plan, config)
+            prepared = predictions.prepare(parts, expected(plan))
+            times = RunTimes(began_at=start, ended_at=time.time(), price_per_hour=price_per_hour)
+            report = make_report(plan, parts, adopted, prepared, times, config)
+            show_report(report)
+            # The report first, the commit last: a run that dies in between has published nothing, and makes both again.
+            write_report(root, report)
+            refused = [value for value in report.gate if value.refused]
+            if not publish or refused:
+                predictions.stage(prepared)
+                if refused:
+                    raise refusal(plan, refused)
+                return report
+            predictions.commit(prepared)
     if tidy is not None and prepared.changes and (why := tidy_up(root, tidy)):
         tell(why)
     return report
@@ -107,16 +112,19 @@ def refusal(plan: Plan, refused: Sequence[GateValue]) -> GateRefused:
     )
 
 
-def unfinished_run(root: Storage, ask: Ask) -> str | None:
-    """The id of the last run, when it was interrupted and would do just what is asked now; None otherwise."""
+def unfinished_run(root: Storage, ask: Ask, backend: Backend) -> str | None:
+    """The id of the last run, when it published nothing and would do just what is asked now; None otherwise."""
     _, last = last_lease(root)
     plan = stored_plan(root, last.last_run) if last and last.last_run else None
-    if plan is None or plan.only != ask.only or ask.limit is not None or plan.n_left or ask.retry_failed:
+    if (
+        plan is None or ask.limit is not None or plan.n_left or not plan.work
+    ):  # no work: it ended with nothing to commit
         return None
-    if not plan.work:  # it ended: there was nothing to commit
+    if (plan.only, plan.retry_failed) != (ask.only, ask.retry_failed):
         return None
-    ref, _ = load_tagger(root, ask.model)
-    same = plan.model == str(ref) and (plan.base_version or 0) == max(0, Predictions(root).table.latest())
+    ref, tagger = load_tagger(root, ask.model, backend=backend)
+    same = (plan.model, plan.lineage) == (str(ref), tagger.lineage)
+    same = same and (plan.base_version or 0) == max(0, Predictions(root).table.latest())
     wanted = Table(root, "catalog").version() if ask.catalog_version is None else ask.catalog_version
     same = same and plan.catalog_version == wanted
     return plan.run_id if same and not Predictions(root).table.committed(plan.run_id) else None

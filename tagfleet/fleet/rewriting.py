@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tagfleet.errors import CountsError
+from tagfleet.fleet.metrics import count_part
 from tagfleet.fleet.plan import STORED, Plan, plan_rows
 from tagfleet.fleet.stages import RunFacts, of_run, one_thread, part_table, prediction_columns
 from tagfleet.fleet.tallying import add_up, tally_labels
@@ -98,7 +99,9 @@ class Rewriting:
             n_stored=stored.num_rows,
             tally=add_up(tallies).model_copy(update=facts),
         )
-        return write_part(self.root, pa.concat_tables(made), part)
+        part = write_part(self.root, pa.concat_tables(made), part)
+        count_part(part)
+        return part
 
     def _read(self, group: Group) -> pa.Table:
         filesystem, base = self.root.arrow_filesystem()

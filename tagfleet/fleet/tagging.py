@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from tagfleet.audio.config import DecodeLimits
 from tagfleet.errors import JobError
-from tagfleet.fleet.cluster import cluster_nodes, ray_job, root_cause
+from tagfleet.fleet.cluster import cluster_nodes, root_cause
 from tagfleet.fleet.plan import DECODE, NETWORK, Plan, plan_rows
 from tagfleet.fleet.resources import GPU_WORKER_CPUS, RayConfig, RetagConfig, refuse_unfit, retag_demand, total
 from tagfleet.fleet.runs import Advance, Watch
@@ -24,6 +24,7 @@ from tagfleet.store.parts import PartFile
 from tagfleet.store.predictions import Predictions
 
 if TYPE_CHECKING:
+    from tagfleet.fleet.rewriting import Group
     from tagfleet.fleet.stages import Listening, RunFacts
 
 ROWS_WITHOUT_RAY = 20_000
@@ -52,21 +53,50 @@ def adopt(found: Sequence[PartFile], plan: Plan) -> list[PartFile]:
     return adopted
 
 
+@dataclass(frozen=True, kw_only=True)
+class Left:
+    """What a start has to do of a plan."""
+
+    adopted: Sequence[PartFile]
+    done: NDArray[np.bool_]
+    """Per row of the plan."""
+    n_to_hear: int
+    groups: Sequence[Group]
+    """Data files to write anew."""
+
+    @property
+    def needs_ray(self) -> bool:
+        """Whether this process does not do it alone."""
+        return self.n_to_hear > 0 or sum(file.n_rows for group in self.groups for file in group) > ROWS_WITHOUT_RAY
+
+
+def left_to_do(root: Storage, plan: Plan, adopted: Sequence[PartFile]) -> Left:
+    """What `adopted` lacks of the plan."""
+    from tagfleet.fleet.rewriting import groups_to_rewrite
+
+    base = Predictions(root).table.files(plan.base_version) if plan.base_version is not None else []
+    done = np.zeros(_n_rows(plan), bool)
+    for part in adopted:
+        _mark(done, part)
+    groups = groups_to_rewrite(base, plan, {file for part in adopted for file in part.replaces})
+    return Left(adopted=adopted, done=done, n_to_hear=plan.n_listen - int(done.sum()), groups=groups)
+
+
 def make_parts(
     root: Storage,
     plan: Plan,
     tagger: Tagger,
-    adopted: Sequence[PartFile],
+    left: Left,
     config: RetagConfig,
     limits: DecodeLimits,
     ray_config: RayConfig,
     watch: Watch,
 ) -> Iterator[PartFile]:
-    """What `adopted` lacks of the plan: tracks that are heard, again those that were out of reach, then touched files.
+    """What is left: tracks that are heard, again those that were out of reach, then touched files.
 
-    Raises JobError when a stage fails.
+    Within a `ray_job` where that `needs_ray`. Raises JobError when a stage fails.
     """
-    from tagfleet.fleet.rewriting import Rewriting, groups_to_rewrite
+    from tagfleet.fleet.rewriting import Rewriting
     from tagfleet.fleet.stages import Listening, RunFacts
 
     run = RunFacts(
@@ -77,30 +107,23 @@ def make_parts(
         tagged_at=datetime.fromisoformat(plan.planned_at),
         keep_log_mels=config.keep_log_mels,
     )
-    base = Predictions(root).table.files(plan.base_version) if plan.base_version is not None else []
-    groups = groups_to_rewrite(base, plan, {file for part in adopted for file in part.replaces})
-    rewriting = Rewriting(root=root, run=run, plan=plan, groups=groups)
-    asked = [pa.table({"n": [n]}) for n in range(len(groups))]
-    done = np.zeros(_n_rows(plan), bool)
-    for part in adopted:
-        _mark(done, part)
-    n_to_hear = plan.n_listen - int(done.sum())
-    if not n_to_hear and not groups:
+    if not left.n_to_hear and not left.groups:
         return
+    rewriting = Rewriting(root=root, run=run, plan=plan, groups=left.groups)
+    asked = [pa.table({"n": [n]}) for n in range(len(left.groups))]
     with watch("Tagging", plan.n_to_tag) as advance:
-        seen = Seen(advance, adopted)
-        if not n_to_hear and sum(file.n_rows for group in groups for file in group) <= ROWS_WITHOUT_RAY:
+        seen = Seen(advance, left.adopted)
+        if not left.needs_ray:
             yield from seen(map(rewriting, asked))
             return
-        with ray_job(ray_config):
-            refuse_unfit("retag", retag_demand(config), cluster_nodes(), ray_config.limit)
-            listening = Listening(root=root, audio=tagger.audio, limits=limits)
-            for last in (False, True):
-                for rows in missing_rows(root, plan, done):
-                    for part in seen(tag_tracks(root, run, listening, rows, config, ray_config, last=last)):
-                        _mark(done, part)
-                        yield part
-            yield from seen(rewrite_files(rewriting, asked, plan.run_id))
+        refuse_unfit("retag", retag_demand(config), cluster_nodes(), ray_config.limit)
+        listening = Listening(root=root, audio=tagger.audio, limits=limits)
+        for last in (False, True):
+            for rows in missing_rows(root, plan, left.done):
+                for part in seen(tag_tracks(root, run, listening, rows, config, ray_config, last=last)):
+                    _mark(left.done, part)
+                    yield part
+        yield from seen(rewrite_files(rewriting, asked, plan.run_id))
 
 
 def missing_rows(root: Storage, plan: Plan, done: NDArray[np.bool_]) -> Iterator[pa.Table]:

@@ -22,6 +22,7 @@ from tagfleet.store.s3 import (
     delta_options,
     error_code,
     is_s3,
+    reach,
     read_object,
     s3_client,
     s3_errors,
@@ -84,6 +85,12 @@ class Storage:
     def remote(self) -> bool:
         """Whether the root is in object storage."""
         return is_s3(self.root)
+
+    def reached(self) -> Storage:
+        """This root, after its server has answered; StorageError soon where it does not."""
+        if self.remote:
+            reach(self.config, self.root)
+        return self
 
     def uri(self, key: str) -> str:
         """The full name of `key`; StorageError for a key that could lead out of the root."""

@@ -6,7 +6,7 @@ import os
 import random
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
@@ -24,7 +24,12 @@ T = TypeVar("T")
 NOT_FOUND = frozenset(("404", "NoSuchKey", "NoSuchBucket", "NotFound"))
 FORBIDDEN = frozenset(("403", "AccessDenied", "Forbidden", "SignatureDoesNotMatch", "InvalidAccessKeyId"))
 
-_TRIES = 5
+_TRIES = 10
+"""Of a request; botocore's pauses between are at random up to 1, 2, 4, 8, 16 and then 20 s: a server that is away for
+half a minute ends nothing."""
+_TRIES_TO_REACH = 3
+_ANSWERS = 5
+"""Of which one must be whole."""
 _PAUSE_S = 0.5
 _NO_CREDENTIALS_HINT = "set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
 
@@ -65,7 +70,7 @@ def region(config: StorageConfig) -> str:
 
 def s3_client(config: StorageConfig) -> S3Client:
     """The boto3 client of this process: control calls and single objects."""
-    return _client(endpoint(config), region(config))
+    return _client(endpoint(config), region(config), n_tries=_TRIES)
 
 
 @cache
@@ -88,7 +93,7 @@ def read_object(config: StorageConfig, bucket: str, key: str) -> bytes:
 
 def tried(call: Callable[[], T], broke_off: Callable[[Exception], bool]) -> T:
     """What `call`, which only reads, returns; it is called again where its error says that an answer broke off."""
-    for n_left in reversed(range(_TRIES)):
+    for n_left in reversed(range(_ANSWERS)):
         try:
             return call()
         except Exception as error:
@@ -96,6 +101,18 @@ def tried(call: Callable[[], T], broke_off: Callable[[Exception], bool]) -> T:
                 raise
         time.sleep(random.uniform(0, _PAUSE_S))
     raise AssertionError("the last try returns or raises")
+
+
+def reach(config: StorageConfig, uri: str) -> None:
+    """One request with little patience, before work that has much: a wrong address is told of at once.
+
+    What the server says of `uri` does not matter here. Raises StorageError.
+    """
+    from botocore.exceptions import ClientError
+
+    client = _client(endpoint(config), region(config), n_tries=_TRIES_TO_REACH)
+    with s3_errors(uri), suppress(ClientError):
+        client.head_bucket(Bucket=bucket_and_key(uri)[0])
 
 
 def single_try_client(config: StorageConfig, timeout_s: float) -> S3Client:
@@ -107,7 +124,7 @@ def single_try_client(config: StorageConfig, timeout_s: float) -> S3Client:
 
 
 @lru_cache(maxsize=32)
-def _client(endpoint_url: str | None, region_name: str, n_tries: int = _TRIES, timeout_s: float = 60) -> S3Client:
+def _client(endpoint_url: str | None, region_name: str, *, n_tries: int, timeout_s: float = 60) -> S3Client:
     from botocore.config import Config
 
     return _session().client(
@@ -133,12 +150,15 @@ def arrow_s3(config: StorageConfig) -> S3FileSystem:
 
 @lru_cache(maxsize=4)
 def _arrow(endpoint_url: str | None, region_name: str) -> S3FileSystem:
-    from pyarrow.fs import S3FileSystem
+    from pyarrow.fs import AwsStandardS3RetryStrategy, S3FileSystem
 
+    patient = AwsStandardS3RetryStrategy(max_attempts=_TRIES)
     if endpoint_url is None:
-        return S3FileSystem(region=region_name)
+        return S3FileSystem(region=region_name, retry_strategy=patient)
     address = urlsplit(endpoint_url)
-    return S3FileSystem(region=region_name, scheme=address.scheme, endpoint_override=address.netloc)
+    return S3FileSystem(
+        region=region_name, scheme=address.scheme, endpoint_override=address.netloc, retry_strategy=patient
+    )
 
 
 def delta_options(config: StorageConfig) -> dict[str, str]:
@@ -146,7 +166,8 @@ def delta_options(config: StorageConfig) -> dict[str, str]:
 
     They are boto3's: deltalake's own search for them knows no AWS_PROFILE.
     """
-    options = {"AWS_REGION": region(config), "connect_timeout": "5s", "max_retries": "4", "retry_timeout": "60s"}
+    options = {"AWS_REGION": region(config), "connect_timeout": "5s"}
+    options |= {"max_retries": str(_TRIES), "retry_timeout": "120s"}
     found = _session().get_credentials()
     credentials = found.get_frozen_credentials() if found else None
     if credentials is None or credentials.access_key is None or credentials.secret_key is None:

@@ -87,7 +87,12 @@ class Table:
 
     def dataset(self, version: int | None = None) -> ds.Dataset:
         """One version as an Arrow dataset; NotFoundError when it does not exist."""
-        return self._open(version).to_pyarrow_dataset()
+        from pyarrow.fs import SubTreeFileSystem
+
+        # Without it, Arrow's threads read through deltalake's Python code: one that does so while the interpreter
+        # ends, ends it with SIGABRT.
+        filesystem, base = self.root.arrow_filesystem()
+        return self._open(version).to_pyarrow_dataset(filesystem=SubTreeFileSystem(f"{base}/{self.key}", filesystem))
 
     def read(
         self, version: int | None = None, columns: Sequence[str] | None = None, where: Mapping[str, str] | None = None

@@ -21,7 +21,7 @@ def progress_of(job: Job, config: StorageConfig) -> dict[str, Any]:
     Empty where the run has written nothing yet; `unreadable` says why where the root cannot be read from here.
     """
     try:
-        root = Storage(job.root, config)
+        root = Storage(job.root, config).reached()
         record = read_record(root, job.run_id)
         found: dict[str, Any] = {"record": record.model_dump(mode="json") if record else None}
         if progress := read_progress(root, job.run_id):

@@ -16,7 +16,8 @@ from tests.chaos.scene import Fault, Scene
 from tests.e2e.raycluster import TwoNodes, two_nodes
 
 _TMPFS = "size=256m"
-_FULL_S = 45
+_FULL_S = 20
+_GIVE_UP_S = 180
 
 
 def _on_two_nodes(scene: Scene) -> int:
@@ -52,7 +53,7 @@ def _lose(cluster: TwoNodes, whole: bool, lost: threading.Event) -> None:
 def _disk_full(scene: Scene) -> int:
     """Where Ray keeps its session, logs and what it spills, nothing can be written; for a while, or to the end.
 
-    Ray starts its workers again and again then, for ever: somebody has to stop the run.
+    Ray starts its workers again and again then, for ever: the run ends itself (fleet/ray_health.py).
     """
     folder = scene.folder / "t"
     folder.mkdir()
@@ -60,9 +61,9 @@ def _disk_full(scene: Scene) -> int:
     scene.stack.callback(subprocess.run, ["umount", "-l", str(folder)], check=False)
     scene.environment["RAY_TMPDIR"] = str(folder)
     passes = scene.random.random() < 0.5
-    scene.notes.append(lambda: f"for {_FULL_S} s" if passes else f"stopped after {_FULL_S} s")
+    scene.notes.append(lambda: f"for {_FULL_S} s" if passes else "to the end")
     full = folder / "full"
-    over = threading.Timer(_FULL_S, full.unlink if passes else scene.kill_driver)
+    over = threading.Timer(*(_FULL_S, full.unlink) if passes else (_GIVE_UP_S, scene.kill_driver))
 
     def strike() -> None:
         with suppress(OSError), full.open("wb", buffering=0) as file:

@@ -39,6 +39,7 @@ def shown(monkeypatch):
     recorded = Recorded()
     monkeypatch.setattr(metrics, "_counter", recorded.counter)
     monkeypatch.setattr(metrics, "_gauge", recorded.gauge)
+    monkeypatch.setattr(metrics, "_collected", lambda: True)
     return recorded
 
 
@@ -79,11 +80,11 @@ def test_nothing_is_collected_before_ray_runs(shown, monkeypatch):
     monkeypatch.setattr(metrics, "_collected", lambda: False)
     metrics.show_run("retag", "Tagging", 1, 2, 0)
     metrics.show_report(None)
-    assert not shown.values
+    metrics.count_part(part(n_tagged=5))
+    assert not shown.values and not shown.sums
 
 
-def test_a_runs_step_is_shown_while_it_works(shown, monkeypatch):
-    monkeypatch.setattr(metrics, "_collected", lambda: True)
+def test_a_runs_step_is_shown_while_it_works(shown):
     metrics.show_run("retag", "Tagging", 3, None, 1)
     metrics.show_run("retag", "Tagging", 4, 12, 0)
     tags = (("kind", "retag"), ("step", "Tagging"))

@@ -132,7 +132,7 @@ def test_nothing_to_do_is_no_version_and_no_ray(root):
     report = run(root, "r1")
     assert (report.n_unchanged, report.n_tagged, report.version, report.reasons) == (2, 0, 1, {})
     assert Predictions(root).table.version() == 1 and stored_plan(root, "r1").n_to_tag == 0
-    assert unfinished_run(root, Ask(run_id="r2")) is None, "it is not gone on with"
+    assert unfinished_run(root, Ask(run_id="r2"), "torch") is None, "it is not gone on with"
 
 
 def test_a_plan_of_another_tagger_or_another_version_is_refused_before_any_work(root):
@@ -183,14 +183,22 @@ def test_an_id_that_stands_twice_stops_the_run(root):
 
 
 def test_the_last_run_goes_on_when_it_was_interrupted_and_the_same_is_asked(root):
-    assert unfinished_run(root, Ask(run_id="r2")) is None, "there was none"
+    assert unfinished_run(root, Ask(run_id="r2"), "torch") is None, "there was none"
     catalogue(root, "a", "b", "new")
     planned(root)
-    assert unfinished_run(root, Ask(run_id="r2")) == "r1"
-    assert unfinished_run(root, Ask(run_id="r2", catalog_version=1)) == "r1"
+    assert unfinished_run(root, Ask(run_id="r2"), "torch") == "r1"
+    assert unfinished_run(root, Ask(run_id="r2", catalog_version=1), "torch") == "r1"
     asked = [{"only": "all"}, {"limit": 5}, {"retry_failed": True}, {"catalog_version": 0}]
     for other in asked:
-        assert unfinished_run(root, Ask(run_id="r2", **other)) is None, other
+        assert unfinished_run(root, Ask(run_id="r2", **other), "torch") is None, other
+    assert unfinished_run(root, Ask(run_id="r2"), "openvino") is None
+
+
+def test_a_run_that_tried_failed_tracks_again_goes_on_as_such_a_run_only(root):
+    catalogue(root, "a", "b", "new")
+    planned(root, retry_failed=True)
+    assert unfinished_run(root, Ask(run_id="r2"), "torch") is None
+    assert unfinished_run(root, Ask(run_id="r2", retry_failed=True), "torch") == "r1"
 
 
 def committed(root):
@@ -218,13 +226,13 @@ def test_it_does_not_go_on_after(root, since):
     catalogue(root, "a", "b", "new")
     planned(root)
     since(root)
-    assert unfinished_run(root, Ask(run_id="r2")) is None
+    assert unfinished_run(root, Ask(run_id="r2"), "torch") is None
 
 
 def test_a_run_that_was_limited_does_not_go_on_as_one_that_was_not(root):
     catalogue(root, "a", "b", "new", "newer")
     assert planned(root, limit=1).n_left == 1
-    assert unfinished_run(root, Ask(run_id="r2")) is None
+    assert unfinished_run(root, Ask(run_id="r2"), "torch") is None
 
 
 def test_the_root_cause_is_the_innermost_error_that_says_something():
