@@ -17,6 +17,17 @@ HARD_NAME = "曲 一覧 #1?50%&a+b=c"
 """Part of every root: Japanese, spaces, and what urls take for their own."""
 
 
+_ON_RAY = ("tests/e2e/", "tests/jobs/", "tests/chaos/test_chaos.py")
+
+
+def pytest_collection_modifyitems(items):
+    """With `-n 2 --dist loadgroup`: what runs on Ray in one process, one after the other; the rest beside it."""
+    for item in items:
+        file = item.nodeid.partition("::")[0]
+        on_ray = file.startswith(_ON_RAY) or "ray_local" in getattr(item, "fixturenames", ())
+        item.add_marker(pytest.mark.xdist_group("ray" if on_ray else file))
+
+
 def pytest_report_header():
     return f"S3 server: {s3server.kind()}"
 

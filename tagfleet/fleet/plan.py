@@ -88,7 +88,7 @@ class Plan:
     """What its rows will say of the tagger."""
     backend: Backend
     only: Only
-    retry_failed: bool
+    retry_failed: bool = False
     catalog_version: int
     base_version: int | None
     n_catalog: int

@@ -38,23 +38,33 @@ class Look:
 def watched(looks: Sequence[Look], *, patience_s: float = PATIENCE_S, pause_s: float = _PAUSE_S) -> Iterator[None]:
     """Raise JobError out of the body when one of `looks` is not well for `patience_s`.
 
-    The body is interrupted as by Ctrl-C, which takes the main thread; in another one this does nothing.
+    The body is interrupted by a signal, SIGUSR1: that wakes a thread that waits. Signals reach the main thread; in
+    another one this does nothing.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     watch = _Watch(looks, patience_s, pause_s)
     thread = threading.Thread(target=watch.run, name="ray-health", daemon=True)
+    before = signal.signal(signal.SIGUSR1, _interrupt)
     thread.start()
     try:
         yield
-    except KeyboardInterrupt:
-        if watch.found is None:
-            raise
+    except _Interrupted:
+        assert watch.found is not None, "nobody else interrupts"
         raise JobError(watch.found.message, hint=watch.found.hint) from None
     finally:
         watch.over.set()
         thread.join()
+        signal.signal(signal.SIGUSR1, before)
+
+
+class _Interrupted(BaseException):
+    """No Exception: nothing on the way takes it for an error of its own."""
+
+
+def _interrupt(number: int, frame: object) -> None:
+    raise _Interrupted
 
 
 @dataclass
@@ -73,8 +83,7 @@ class _Watch:
                     last_well[n] = time.monotonic()
                 elif time.monotonic() - last_well[n] >= self.patience_s and not self.over.is_set():
                     self.found = look
-                    # A signal, because it wakes a thread that waits, too.
-                    signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+                    signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
                     return
 
 

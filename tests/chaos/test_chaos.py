@@ -1,15 +1,9 @@
 """The most telling faults once each, at a small size; `make chaos` has them all, at 400 tracks and with five seeds."""
 
-import os
-
 import pytest
 
 from tests.chaos.faults import FAULTS
 from tests.chaos.harness import try_fault, world
-
-pytestmark = pytest.mark.skipif(
-    not os.environ.get("CHAOS"), reason="five minutes, more than CI has left: CHAOS=1, or make chaos for all of it"
-)
 
 TOLD = ("driver killed: write", "driver killed: during commit", "worker killed: read", "two runs at once")
 

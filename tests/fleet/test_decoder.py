@@ -134,8 +134,9 @@ class Said(list):
 
 
 def test_a_server_that_is_too_slow_kills_no_decoder(server):
-    server.faults.append("drip")
     said, orders = Said(), Orders(audio=AUDIO, limits=DecodeLimits(max_track_s=0.5), storage=server.config())
+    decoder_child.answer(faulty.URI, orders, Said())  # imports take CPU time, once
+    server.faults.append("drip")
     decoder_child.answer(faulty.URI, orders, said)
     (outcome,) = said
     assert (outcome["stage"], outcome["reason"]) == ("fetch", "timeout")

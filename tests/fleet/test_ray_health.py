@@ -34,9 +34,20 @@ def test_what_is_well_again_in_time_ends_nothing():
 
 
 def test_an_interruption_by_somebody_else_stays_one():
-    threading.Timer(0.2, signal.pthread_kill, [threading.main_thread().ident, signal.SIGINT]).start()
-    with pytest.raises(KeyboardInterrupt):
-        waits([Look(lambda: True, "", "")])
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background it is ignored
+    try:
+        threading.Timer(0.2, signal.pthread_kill, [threading.main_thread().ident, signal.SIGINT]).start()
+        with pytest.raises(KeyboardInterrupt):
+            waits([Look(lambda: True, "", "")])
+    finally:
+        signal.signal(signal.SIGINT, handler)
+
+
+def test_the_signal_is_given_back():
+    before = signal.getsignal(signal.SIGUSR1)
+    with pytest.raises(JobError):
+        waits([Look(lambda: False, "", "")], patience_s=0)
+    assert signal.getsignal(signal.SIGUSR1) is before
 
 
 def test_another_thread_than_the_main_one_is_not_interrupted():
