@@ -116,9 +116,7 @@ def rollback(
 def diff(
     context: typer.Context,
     old: Annotated[str | None, typer.Argument(help="Version, or run; default: the one before NEW.")] = None,
-    new: Annotated[
-        str | None, typer.Argument(help="Version, or a run with a staged snapshot; default: latest.")
-    ] = None,
+    new: Annotated[str | None, typer.Argument(help="Version, or run, published or not; default: latest.")] = None,
     limit: Annotated[int, typer.Option(min=0, help="Example tracks per axis.")] = 5,
     as_json: Json = False,
 ) -> None:
@@ -149,9 +147,7 @@ def diff(
 def changes(
     context: typer.Context,
     old: Annotated[str | None, typer.Argument(help="Version, or run; default: the one before NEW.")] = None,
-    new: Annotated[
-        str | None, typer.Argument(help="Version, or a run with a staged snapshot; default: latest.")
-    ] = None,
+    new: Annotated[str | None, typer.Argument(help="Version, or run, published or not; default: latest.")] = None,
 ) -> None:
     """The change feed: one JSON object a line per track that differs, with its row before and after."""
     from tagfleet.store.changes import change_lines
@@ -222,17 +218,21 @@ def compact(context: typer.Context, as_json: Json = False) -> None:
 
 def _two(predictions: Predictions, old: str | None, new: str | None) -> tuple[int | str, int | str]:
     """Two snapshots as people name them: a number is a version, anything else a run."""
-    after: int | str = predictions.table.version() if new is None else _which(new)
+    after = predictions.table.version() if new is None else _which(predictions, new)
     if old is not None:
-        return _which(old), after
-    if isinstance(after, str):
-        staged = predictions.staged(after)
-        return (staged.base_version if staged else predictions.table.version()), after
-    return max(0, after - 1), after
+        return _which(predictions, old), after
+    if isinstance(after, int):
+        return max(0, after - 1), after
+    staged = predictions.staged(after)
+    return (staged.base_version if staged else predictions.table.version()), after
 
 
-def _which(text: str) -> int | str:
-    return int(text) if text.isdecimal() else text
+def _which(predictions: Predictions, text: str) -> int | str:
+    """A version, also of a run that is published; else the run."""
+    if text.isdecimal():
+        return int(text)
+    version = None if predictions.staged(text) else predictions.table.version_of(text)
+    return text if version is None else version
 
 
 def _cell(value: Any) -> object:

@@ -182,12 +182,13 @@ class Predictions:
         return self.commit(prepared)
 
     def files(self, which: int | str | None = None) -> list[DataFile]:
-        """The data files of a version, by default the latest, or of the snapshot that a run staged."""
-        if not isinstance(which, str):
-            return self.table.files(self.table.version() if which is None else which)
-        prepared = self.staged(which)
+        """The data files of a version, by default the latest, or of the snapshot that a run staged or published."""
+        prepared = self.staged(which) if isinstance(which, str) else None
         if prepared is None:
-            raise NotFoundError(f"run {which} has no staged snapshot", hint="tagfleet predictions history")
+            version = self.table.version_of(which) if isinstance(which, str) else which
+            if isinstance(which, str) and version is None:
+                raise NotFoundError(f"run {which} has no snapshot", hint="tagfleet predictions history")
+            return self.table.files(self.table.version() if version is None else version)
         gone = {file.path for file in prepared.removed}
         base = self.table.files(prepared.base_version)
         return [*(file for file in base if file.path not in gone), *prepared.added]

@@ -53,7 +53,7 @@ def test_a_staged_snapshot_can_be_looked_at(local):
     tag(local, ["a"], "r1", n_catalog=1)
     local.stage(prepare(local, [with_genre("a", "jazz"), "b"], "night", n_catalog=2))
     assert {i: line["change"] for i, line in feed(local, 1, "night").items()} == {"a": "changed", "b": "added"}
-    with pytest.raises(NotFoundError, match="no staged snapshot"):
+    with pytest.raises(NotFoundError, match="has no snapshot"):
         feed(local, 1, "nobody")
 
 

@@ -323,7 +323,7 @@ def test_what_nobody_staged_cannot_be_published(local):
         with pytest.raises(NotFoundError, match="run r1 has no snapshot to publish") as caught:
             local.publish("r1")
         assert "--no-publish" in caught.value.hint
-        with pytest.raises(NotFoundError, match="run r1 has no staged snapshot"):
+        with pytest.raises(NotFoundError, match="run r1 has no snapshot"):
             local.files("r1")
         local.table.create(PREDICTIONS)
 
