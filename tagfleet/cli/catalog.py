@@ -122,27 +122,34 @@ def import_(
 @app.command()
 def validate(
     context: typer.Context,
-    decode: Annotated[bool, typer.Option("--decode", help="Also decode the clips of every track.")] = False,
+    decode: Annotated[bool, typer.Option("--decode", help="Also decode the clips, as a re-tag does.")] = False,
     as_json: Json = False,
 ) -> None:
     """Open every track of the catalogue and list those that a re-tag would fail on (exit 4 if there are any)."""
-    from tagfleet.audio.decode import decode_clips, probe
+    from tagfleet.audio.decode import probe
     from tagfleet.errors import TrackError
+    from tagfleet.fleet.decoder import Decoder
     from tagfleet.store.sources import open_uri
 
     session: Session = context.obj
     settings = session.settings
+    decoder = Decoder(settings.audio, settings.limits, settings.storage)
+
+    def check(uri: str) -> TrackError | None:
+        if decode:
+            return decoder.listen(uri).error
+        try:
+            with open_uri(uri, settings.storage, max_bytes=settings.limits.max_size_bytes) as source:
+                probe(source.file, settings.limits)
+        except TrackError as error:
+            return error
+        return None
+
     tracks = _table(session).read(columns=["track_id", "uri"]).to_pylist()
     failures: list[dict[str, str]] = []
-    with progress("Checking", len(tracks), quiet=session.quiet) as advance:
+    with decoder, progress("Checking", len(tracks), quiet=session.quiet) as advance:
         for n, track in enumerate(tracks, start=1):
-            try:
-                with open_uri(track["uri"], settings.storage, max_bytes=settings.limits.max_size_bytes) as source:
-                    if decode:
-                        decode_clips(source.file, settings.audio, settings.limits)
-                    else:
-                        probe(source.file, settings.limits)
-            except TrackError as error:
+            if error := check(track["uri"]):
                 failures.append({**track, "stage": error.stage, "reason": error.reason, "detail": error.message})
             advance(n, len(failures))
     if as_json:
