@@ -88,8 +88,10 @@ def _demo_root(session: Session, out: Path) -> str:
 
     A root from settings or the environment may be a real one: the demo must not put its catalogue in that place.
     """
+    from tagfleet.store.objects import Storage
+
     named = session.loaded.sources.get("root") == "flag"
-    return session.root.root if named else str((out / "root").absolute())
+    return Storage(session.settings.root).root if named else str((out / "root").absolute())
 
 
 def _write_settings(session: Session, out: Path, epochs: int | None, seed: int) -> Path:
