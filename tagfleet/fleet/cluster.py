@@ -6,6 +6,7 @@ import json
 import logging
 import math
 import os
+import re
 import signal
 import sys
 import warnings
@@ -22,6 +23,13 @@ from tagfleet.errors import JobError
 from tagfleet.fleet.ray_health import Look, has_room, head_answers, watched
 from tagfleet.fleet.resources import RayConfig, Resources
 from tagfleet.store.s3 import AWS_SDK_SETTINGS  # in the environment before Ray's processes are started
+
+
+_OF_STAGES = "UserCodeException"
+"""Ray Data's, around what a stage raised."""
+_RAISED = re.compile(r"(?:\w+\.)*[A-Z]\w*(?:: |$)")
+"""A traceback's line that names an exception."""
+_OURS = re.compile(r"^tagfleet\.errors\.\w+: ")
 
 
 @contextmanager
@@ -139,11 +147,18 @@ def quieten() -> None:
 
 
 def root_cause(error: BaseException) -> str:
-    """The last line of the innermost exception: Ray wraps what a stage raised several times."""
+    """In a line what a stage raised: Ray wraps it several times."""
     # Ray Data raises what happened "from" an empty exception of its own: causes without text tell nothing.
+    told = []
     while (inner := getattr(error, "cause", None) or error.__cause__) is not None and str(inner).strip():
+        told.append(str(error))
         error = inner
-    return (str(error).strip() or type(error).__name__).splitlines()[-1]
+    if type(error).__name__ == _OF_STAGES and told:
+        # On the way between processes it lost its cause; what it wrapped is in the traceback that came along.
+        raised = [line for line in told[-1].splitlines() if _RAISED.match(line) and _OF_STAGES not in line]
+        if raised:
+            return _OURS.sub("", raised[-1])
+    return _OURS.sub("", (str(error).strip() or type(error).__name__).splitlines()[-1])
 
 
 def cluster_nodes() -> list[Resources]:

@@ -50,8 +50,9 @@ def watched(looks: Sequence[Look], *, patience_s: float = PATIENCE_S, pause_s: f
     thread.start()
     try:
         yield
-    except _Interrupted:
-        assert watch.found is not None, "nobody else interrupts"
+    except KeyboardInterrupt:
+        if watch.found is None:
+            raise
         raise JobError(watch.found.message, hint=watch.found.hint) from None
     finally:
         watch.over.set()
@@ -59,12 +60,9 @@ def watched(looks: Sequence[Look], *, patience_s: float = PATIENCE_S, pause_s: f
         signal.signal(signal.SIGUSR1, before)
 
 
-class _Interrupted(BaseException):
-    """No Exception: nothing on the way takes it for an error of its own."""
-
-
 def _interrupt(number: int, frame: object) -> None:
-    raise _Interrupted
+    # Ray's native waits end for this exception only.
+    raise KeyboardInterrupt
 
 
 @dataclass

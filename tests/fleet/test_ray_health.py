@@ -78,3 +78,14 @@ def test_a_full_disk_is_seen_and_a_lost_folder_is_not_one(tmp_path, monkeypatch)
     assert look.well() and has_room(tmp_path / "none").well()
     monkeypatch.setattr(ray_health.shutil, "disk_usage", lambda path: namedtuple("Usage", "free")(1000))
     assert not look.well() and str(tmp_path) in look.message
+
+
+def test_rays_own_waits_end_too(ray_local):
+    import ray
+
+    @ray.remote
+    def slow():
+        time.sleep(60)
+
+    with pytest.raises(JobError, match="full"), watched([Look(lambda: False, "full", "")], patience_s=0, pause_s=0.5):
+        ray.get(slow.remote())

@@ -242,3 +242,19 @@ def test_the_root_cause_is_the_innermost_error_that_says_something():
     inner.__cause__ = RuntimeError()
     assert root_cause(outer) == "the cause"
     assert root_cause(RuntimeError()) == "RuntimeError"
+
+
+def raises_for(table):
+    try:
+        raise OSError("the network\nis down")
+    except OSError as error:
+        raise StorageError("s3://b cannot be reached", hint="look") from error
+
+
+def test_what_a_stage_raised_is_told_and_not_what_ray_says_of_it(ray_local):
+    import ray.data
+
+    stage = ray.data.from_arrow([pa.table({"a": [1]})]).map_batches(raises_for, batch_format="pyarrow")
+    with pytest.raises(ray.exceptions.RayError) as caught:
+        list(stage.iter_batches(batch_format="pyarrow"))
+    assert root_cause(caught.value) == "s3://b cannot be reached"
