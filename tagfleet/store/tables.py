@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -217,16 +217,10 @@ class Table:
         for a run that is committed changes nothing.
         """
         from deltalake import CommitProperties, Transaction
-        from deltalake.exceptions import CommitFailedError, DeltaError
+        from deltalake.exceptions import DeltaError
         from deltalake.transaction import AddAction, RemoveAction
 
         ensure_exclusive_create(self.root)
-        table = self._open()
-        done = table.transaction_version(run_id)
-        if done is not None:
-            return int(done)
-        if table.version() != base_version:
-            raise self._conflict(base_version, table.version())
         now_ms = int(time.time() * 1000)
         adds = [AddAction(f.path, f.size_bytes, {}, now_ms, True, f'{{"numRecords": {f.n_rows}}}') for f in added]
         removes = [RemoveAction(f.path, True, now_ms, f.size_bytes, {}) for f in removed]
@@ -235,15 +229,34 @@ class Table:
             max_commit_retries=0,
             app_transactions=[Transaction(run_id, base_version + 1)],
         )
-        try:
+
+        def write(table: DeltaTable) -> None:
             table.create_write_transaction([*adds, *removes], "append", schema, commit_properties=properties)
+
+        try:
+            return tried(lambda: self._commit_once(write, base_version, run_id), _broke_off)
+        except (DeltaError, OSError) as error:
+            raise self._failure(error) from error
+
+    def _commit_once(self, write: Callable[[DeltaTable], None], base_version: int, run_id: str) -> int:
+        """The version after `write`, once it or an earlier try took place. Raises its error where that did not."""
+        from deltalake.exceptions import CommitFailedError, DeltaError
+
+        table = self._open()
+        done = table.transaction_version(run_id)
+        if done is not None:
+            return int(done)
+        if table.version() != base_version:
+            raise self._conflict(base_version, table.version())
+        try:
+            write(table)
         except (DeltaError, OSError) as error:
             # The answer to a commit can be lost although it happened: look before saying that it failed.
             done = self._open().transaction_version(run_id)
             if done is None:
                 if isinstance(error, CommitFailedError):
                     raise self._conflict(base_version, self.version()) from error
-                raise self._failure(error) from error
+                raise
         return base_version + 1
 
     def rollback(self, version: int) -> int:
@@ -345,7 +358,7 @@ class Table:
 
 def _broke_off(error: Exception) -> bool:
     """Whether an answer did: deltalake asks again for objects then, but not for listings, nor after a 404."""
-    return "error reading a body" in str(error)
+    return any(text in str(error) for text in ("error reading a body", "response body error"))
 
 
 NO_TABLE = -1

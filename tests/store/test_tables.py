@@ -226,3 +226,25 @@ def test_a_change_of_rows_that_are_no_longer_the_latest_is_a_conflict(catalog):
     with pytest.raises(ConflictError, match="went from version 0 to 1"):
         catalog.replace(numbers(3), note="", base_version=0)
     assert catalog.read().equals(numbers(2))
+
+
+@pytest.mark.parametrize("happened", [False, True])
+def test_a_commit_whose_answers_break_off_is_made_once(tmp_path, monkeypatch, happened):
+    from deltalake import DeltaTable
+    from deltalake.exceptions import DeltaError
+
+    write, tries = DeltaTable.create_write_transaction, []
+
+    def breaks_off_once(table, *words, **named):
+        tries.append(table)
+        if happened or len(tries) > 1:
+            write(table, *words, **named)
+        if len(tries) == 1:  # as Ceph behind a proxy made it say
+            raise DeltaError("Error getting list response body: HTTP error: request or response body error")
+
+    monkeypatch.setattr(DeltaTable, "create_write_transaction", breaks_off_once)
+    made = Table(Storage(str(tmp_path / "root")), "predictions")
+    made.create(PREDICTIONS)
+    file = DataFile(path="r/a.parquet", size_bytes=1, n_rows=1)
+    assert made.swap([file], [], schema=PREDICTIONS, base_version=0, run_id="r") == 1
+    assert (made.version(), made.files(1), len(tries)) == (1, [file], 1 if happened else 2)
