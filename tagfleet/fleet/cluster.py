@@ -24,7 +24,6 @@ from tagfleet.fleet.ray_health import Look, has_room, head_answers, watched
 from tagfleet.fleet.resources import RayConfig, Resources
 from tagfleet.store.s3 import AWS_SDK_SETTINGS  # in the environment before Ray's processes are started
 
-
 _OF_STAGES = "UserCodeException"
 """Ray Data's, around what a stage raised."""
 _RAISED = re.compile(r"(?:\w+\.)*[A-Z]\w*(?:: |$)")
