@@ -92,8 +92,10 @@ def encode(
     channels = np.atleast_2d(waveform)
     if how.codec == "vorbis" and len(channels) == 1:
         channels = np.repeat(channels, 2, axis=0)
-    layout = {1: "mono", 2: "stereo", 6: "5.1"}[len(channels)]
-    frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(channels, np.float32), "fltp", layout)
+    layout = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1"}[len(channels)]
+    # Not planar: of eight channels PyAV would make nine.
+    interleaved = np.ascontiguousarray(channels.T, np.float32).reshape(1, -1)
+    frame = av.AudioFrame.from_ndarray(interleaved, "flt", layout)
     frame.sample_rate = sample_rate
     frame.pts, frame.time_base = 0, Fraction(1, sample_rate)  # without it the Vorbis encoder writes wrong granules
     target = io.BytesIO()

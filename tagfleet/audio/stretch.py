@@ -22,6 +22,8 @@ MAX_AMPLITUDE = 1e6
 """Above it the power spectrum leaves float32. Full scale is 1; float files with samples of +-32768 exist."""
 
 _BLOCK_SAMPLES = 64 * 1024
+_DTYPES = {"u8": np.uint8, "s16": np.int16, "s32": np.int32, "flt": np.float32, "dbl": np.float64}
+"""By sample format."""
 
 
 def read_stretch(reader: AudioReader, sample_rate: int, start: int = 0, n_samples: int | None = None) -> Waveform:
@@ -97,7 +99,11 @@ def _mono(fifo: av.AudioFifo) -> Waveform:
     """All that is in `fifo`, mixed down."""
     frame = fifo.read()
     assert frame is not None, "the fifo was not empty"
-    samples = frame.to_ndarray()
-    if not frame.format.is_planar:
-        samples = samples.reshape(-1, frame.layout.nb_channels).T
-    return downmix(samples, frame.format.name.removesuffix("p"))
+    sample_format, n_channels = frame.format.name.removesuffix("p"), frame.layout.nb_channels
+    # Not `to_ndarray`: of eight planes PyAV 18 makes nine, and the ninth is where no samples are.
+    planes = [np.frombuffer(memoryview(plane), _DTYPES[sample_format]) for plane in frame.planes[:n_channels]]
+    if frame.format.is_planar:
+        samples = np.stack([plane[: frame.samples] for plane in planes])
+    else:
+        samples = planes[0][: frame.samples * n_channels].reshape(-1, n_channels).T
+    return downmix(samples, sample_format)

@@ -28,10 +28,10 @@ from tests.hostile.outcomes import peak_memory
 AUDIO = AudioConfig(clip_frames=32, n_clips=3)
 """Three clips of half a second: files of three seconds are sought in, too."""
 LIMITS = DecodeLimits(max_track_s=10, max_memory_mb=512)
-REGRESSIONS = ((1, 13_375, "corrupt"),)
+REGRESSIONS = ((1, 13_375, "corrupt"), (1, 437_444, "corrupt"))
 """(seed, index) of inputs that killed a decoder, and their outcome since.
 
-13375: PyAV raised IndexError for a stream that comes up late."""
+13375: PyAV raised IndexError for a stream that comes up late. 437444: of eight channels PyAV made nine."""
 SUSPICIOUS = ("decoder-crash", "timeout", "memory")
 """Outcomes that are told one by one."""
 
