@@ -20,6 +20,7 @@ HARD_NAME = "曲 一覧 #1?50%&a+b=c"
 _ON_RAY = ("tests/e2e/", "tests/jobs/", "tests/chaos/test_chaos.py")
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items):
     """With `-n 2 --dist loadgroup`: what runs on Ray in one process, one after the other; the rest beside it."""
     for item in items:
