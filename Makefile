@@ -9,7 +9,7 @@ demo: $(STAMP)  ## a catalogue, a model and a tagged snapshot under ./demo
 	$(BIN)/tagfleet demo --out demo $(DEMO_ARGS)
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -n 2 --dist loadgroup $(PYTEST_ARGS)  # tests/conftest.py groups them
+	$(BIN)/python -m pytest -n 2 $(PYTEST_ARGS)  # tests/conftest.py says which together
 
 chaos: $(STAMP)  ## all that can go wrong with a re-tag, five times each: CHAOS_ARGS="--fault commit --seeds 1 --tracks 60"
 	$(BIN)/python -m tests.chaos $(CHAOS_ARGS)

@@ -2,6 +2,8 @@
 
 import tempfile
 import uuid
+from functools import cache
+from pathlib import Path
 
 import boto3
 import hypothesis
@@ -17,16 +19,26 @@ HARD_NAME = "曲 一覧 #1?50%&a+b=c"
 """Part of every root: Japanese, spaces, and what urls take for their own."""
 
 
+_ROOT = Path(__file__).parents[1]
 _ON_RAY = ("tests/e2e/", "tests/jobs/", "tests/chaos/test_chaos.py")
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
-def pytest_collection_modifyitems(items):
-    """With `-n 2 --dist loadgroup`: what runs on Ray in one process, one after the other; the rest beside it."""
-    for item in items:
-        file = item.nodeid.partition("::")[0]
-        on_ray = file.startswith(_ON_RAY) or "ray_local" in getattr(item, "fixturenames", ())
-        item.add_marker(pytest.mark.xdist_group("ray" if on_ray else file))
+@cache
+def _group(file):
+    """What a file's tests are run with: all that use Ray in one process, one after the other."""
+    return "ray" if file.startswith(_ON_RAY) or "ray_local" in (_ROOT / file).read_text(encoding="utf-8") else file
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """For `-n 2`: the tests on Ray in one process, file by file the rest in the other."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByGroup(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            return _group(nodeid.partition("::")[0])
+
+    return ByGroup(config, log)
 
 
 def pytest_report_header():
