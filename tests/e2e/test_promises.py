@@ -128,11 +128,14 @@ def wait_until(happened, timeout_s=120):
 
 
 def processes_that_know(folder):
-    """Processes whose command line names `folder`, as all of Ray's name their session."""
+    """Processes whose command line names `folder`, or that write into it: a worker of Ray's at work has another name,
+    and its log there.
+    """
     known = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
+    for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
-            known += [path.parent.name] if folder.encode() in path.read_bytes() else []
+            told = [(process / "cmdline").read_bytes().decode(errors="replace"), os.readlink(process / "fd/1")]
+            known += [process.name] if any(folder in text for text in told) else []
     return known
 
 
