@@ -107,6 +107,10 @@ class ConflictError(TagfleetError):
     code = "conflict"
 
 
+class RunAtWork(ConflictError):
+    """The same run was started before and has not ended; this start did nothing."""
+
+
 class CountsError(TagfleetError):
     """tagged + failed + unchanged is not the catalogue; nothing was published."""
 

@@ -97,18 +97,22 @@ def publish(
     as_json: Json = False,
 ) -> None:
     """Make a run's snapshot the current one although nobody, or the gate, published it."""
-    version = _predictions(context.obj).publish(run)
+    from tagfleet.fleet import housekeeping
+
+    version = housekeeping.publish(context.obj.root, run)
     emit_json({"version": version, "run_id": run}) if as_json else say(f"Version {version} is what {run} made.")
 
 
 @app.command()
 def rollback(
     context: typer.Context,
-    version: Annotated[int | None, typer.Argument(help="Version to go back to; default: the one before.")] = None,
+    version: Annotated[int | None, typer.Argument(help="Version to go back to; default: before the last run.")] = None,
     as_json: Json = False,
 ) -> None:
     """Make an older snapshot the current one, as a new version; nothing is deleted."""
-    target, new = _predictions(context.obj).rollback(version)
+    from tagfleet.fleet import housekeeping
+
+    target, new = housekeeping.rollback(context.obj.root, version)
     emit_json({"version": new, "restored": target}) if as_json else say(f"Version {new} is version {target} again.")
 
 
@@ -222,7 +226,7 @@ def _two(predictions: Predictions, old: str | None, new: str | None) -> tuple[in
     if old is not None:
         return _which(predictions, old), after
     if isinstance(after, int):
-        return max(0, after - 1), after
+        return max(0, predictions.changed_by(after).version - 1), after
     staged = predictions.staged(after)
     return (staged.base_version if staged else predictions.table.version()), after
 

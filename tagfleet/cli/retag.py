@@ -51,7 +51,7 @@ def retag(
         facts = _preview(session, ask)
         emit_json(facts) if as_json else emit_facts(facts)
         return
-    if run_id is None and (before := unfinished_run(session.root, ask, session.settings.retag.backend)):
+    if run_id is None and (before := unfinished_run(session.root, ask, session.settings.retag)):
         say(f"Going on with run {before}, which published nothing (another --run-id starts anew) …")
         ask = Ask(**{**vars(ask), "run_id": before})
     with session.recorded(ask.run_id, "retag") as run:
@@ -86,7 +86,7 @@ def _preview(session: Session, ask: Ask) -> dict[str, Any]:
     from tagfleet.fleet.retag_report import estimate
 
     settings = session.settings
-    ref, tagger = open_model(session.root, ask.model, settings.retag.backend, audio_of(session))
+    ref, tagger = open_model(session.root, ask.model, settings.retag, audio_of(session))
     plan = stored_plan(session.root, ask.run_id)
     plan = plan or plan_run(session.root, ref, tagger, ask, settings.retag, settings.ray, store=False)
     expected = estimate(session.root, plan, settings.price_per_hour)

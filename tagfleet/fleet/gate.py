@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from tagfleet.fleet.distribution import UNKNOWN
 from tagfleet.fleet.resources import GateConfig
 
+ALL_AXES = "all"
+"""In the place of an axis: what is looked at concerns none in particular."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class GateValue:
@@ -16,7 +19,7 @@ class GateValue:
 
     axis: str
     what: str
-    """stability-index | unknown-rise | flips"""
+    """stability-index | unknown-rise | flips | tagged-fall"""
     value: float | None
     """None where there was nothing to compare, or too little to say anything."""
     most: float
@@ -40,16 +43,19 @@ def gate_values(
     flips: Mapping[str, tuple[int, int]],
     config: GateConfig,
 ) -> tuple[GateValue, ...]:
-    """Per axis: how far the labels' distribution moved, how much more is unknown, how many top labels flipped.
+    """How many fewer tracks are tagged; per axis: how far the labels' distribution moved, how much more is unknown, how
+    many top labels flipped.
 
     before, after: labels of the two snapshots, `unknown` among them. n_before, n_after: their tagged tracks. flips:
-    (compared, flipped), of tracks that the same model had tagged before.
+    (compared, flipped), of tracks that the same model had tagged before. An axis that no track had a label on before
+    is new: there is nothing to compare with.
     """
     n = min(n_before, n_after)
-    values = []
+    fall = 1 - n_after / n_before if n_before >= config.min_tracks else None
+    values = [GateValue(axis=ALL_AXES, what="tagged-fall", value=fall, most=config.max_tagged_fall, n=n)]
     for axis in after:
         old, new = before.get(axis, {}), after[axis]
-        comparable = n >= config.min_tracks and bool(old)
+        comparable = n >= config.min_tracks and bool(old.keys() - {UNKNOWN})
         index = stability_index(old, new) if comparable else None
         rise = new.get(UNKNOWN, 0) / n_after - old.get(UNKNOWN, 0) / n_before if comparable else None
         compared, flipped = flips.get(axis, (0, 0))

@@ -1,7 +1,8 @@
-"""What years of nights leave behind: old snapshots' files, leftovers of dead runs, many small files.
+"""What is done to the snapshots between two nights: by hand another is made current, what years leave behind goes.
 
-Both hold the re-tag's lease: no run is at work meanwhile. Nothing that a kept or a staged snapshot needs is ever
-deleted, whatever the clock says; ages are those that the store tells, against this machine's clock.
+All of it holds the re-tag's lease: no run is at work meanwhile, and nothing is deleted that is just made current.
+Nothing that a kept or a staged snapshot needs is ever deleted, whatever the clock says; ages are those that the store
+tells, against this machine's clock.
 """
 
 from __future__ import annotations
@@ -16,14 +17,14 @@ import pyarrow.compute as pc
 from tagfleet.errors import ConflictError, StorageError
 from tagfleet.fleet.kept import FOLDER as KEPT_LOG_MELS
 from tagfleet.fleet.lease import lease
+from tagfleet.fleet.plan import stored_plan
 from tagfleet.store.config import PredictionsConfig
-from tagfleet.store.objects import Storage
-from tagfleet.store.parts import FOLDER
+from tagfleet.store.objects import PROBE, Storage
+from tagfleet.store.parts import FOLDER, run_folder
 from tagfleet.store.predictions import Predictions
+from tagfleet.store.s3 import arrow_errors
 from tagfleet.store.tables import KEPT_FILE, Kept, Version
 
-VACUUM = "vacuum"
-"""What the lease says while one works."""
 _OF_RUNS = ("plan/", "exchange/", "staged.json")
 """What a run needs only until it ends."""
 
@@ -52,21 +53,33 @@ class Compacted:
     version: int
 
 
+def publish(root: Storage, run_id: str) -> int:
+    """`Predictions.publish` while no run is at work."""
+    with lease(root, "publish", housekeeping=True):
+        return Predictions(root).publish(run_id)
+
+
+def rollback(root: Storage, version: int | None = None) -> tuple[int, int]:
+    """`Predictions.rollback` while no run is at work: what it makes would be for another snapshot, and lost."""
+    with lease(root, "rollback", housekeeping=True):
+        return Predictions(root).rollback(version)
+
+
 def vacuum(
     root: Storage, config: PredictionsConfig, *, older_than_days: float | None = None, dry_run: bool = False
 ) -> Vacuumed:
     """Delete files that only snapshots older than the kept history need, and what dead runs left.
 
     older_than_days: in the place of both `history_days` and `orphan_days`; 0 keeps the current and staged snapshots
-    alone. Killed in the middle it has harmed nothing that is kept, and the next call finishes. Raises ConflictError
-    while a run is at work, NotFoundError without predictions.
+    alone. What a run made stays while that may only seem to be dead. Killed in the middle it has harmed nothing that is
+    kept, and the next call finishes. Raises ConflictError while a run is at work, NotFoundError without predictions.
     """
     predictions = Predictions(root)
     now = datetime.now(UTC)
     history_days, orphan_days = config.history_days, config.orphan_days
     if older_than_days is not None:
         history_days = orphan_days = older_than_days
-    with lease(root, VACUUM, housekeeping=True):
+    with lease(root, "vacuum", housekeeping=True) as held:
         versions = predictions.table.history()
         latest = versions[0].version
         since = _kept_since(versions, now - timedelta(days=history_days))
@@ -74,20 +87,21 @@ def vacuum(
         bases = sorted({base for base in staged.values() if base < since and _readable(predictions, base)})
         needed = _needed(predictions, [*bases, *range(since, latest + 1)], list(staged))
         orphan_cutoff = now - timedelta(days=orphan_days)
-        own = (f"{FOLDER}/_delta_log/", f"{FOLDER}/{KEPT_FILE}")
-        files = [i for i in root.list(FOLDER) if not i.key.startswith(own)]
+        spared = set() if held.last_run_ended else {held.last_run}
+        parts = [f"{run_folder(run_id)}/" for run_id in spared]
+        others = tuple(f"{FOLDER}/{name}" for name in ("_delta_log/", KEPT_FILE, *parts))
+        files = [i for i in root.list(FOLDER) if not i.key.startswith(others)]
         known = {f"{FOLDER}/{path}" for path in needed.files}
         unneeded = [i for i in files if i.key not in known and i.updated_at <= orphan_cutoff]
         mels = [i for i in root.list(KEPT_LOG_MELS) if i.key not in needed.log_mels and i.updated_at <= orphan_cutoff]
         of_runs = [
-            i
-            for i in root.list("runs")
-            if i.updated_at <= orphan_cutoff
-            and i.key.split("/", 2)[2].startswith(_OF_RUNS)
-            and i.key.split("/")[1] not in staged
+            i for i in root.list("runs") if i.updated_at <= orphan_cutoff and _is_leftover(i.key, spared.union(staged))
         ]
         unfinished = list(root.unfinished(orphan_cutoff))
         if not dry_run:
+            # Somebody may have come in between who thought this process dead.
+            if (predictions.table.version(), _staged(predictions)) != (latest, staged):
+                raise ConflictError("the predictions changed meanwhile; nothing was deleted", hint="vacuum again")
             # First it is said which versions are no longer there, then their files go.
             told = Kept(since=since, also=bases, at=now.isoformat(timespec="seconds"))
             root.write(f"{FOLDER}/{KEPT_FILE}", json.dumps(asdict(told)).encode())
@@ -107,11 +121,17 @@ def vacuum(
 def compact(root: Storage, config: PredictionsConfig, *, at_least: int | None = None) -> Compacted:
     """Join data files below half of `target_file_mb` when there are `at_least` (default: `compact_from`) of them.
 
-    The rows stay what they are. Raises ConflictError while a run is at work, NotFoundError without predictions.
+    The rows stay what they are. Raises ConflictError while a run is at work, or when one waits to be published or gone
+    on with: it was made for the files as they are. NotFoundError without predictions.
     """
     predictions = Predictions(root)
-    with lease(root, VACUUM, housekeeping=True):
+    with lease(root, "compact", housekeeping=True) as held:
         version = predictions.table.version()
+        if waiting := sorted({*_staged(predictions), *_interrupted(predictions, held.last_run)}):
+            raise ConflictError(
+                f"{', '.join(waiting)}: what was made on version {version} could not be published any more",
+                hint=f"first: tagfleet predictions publish {waiting[0]}, or tagfleet retag",
+            )
         files = predictions.table.files(version)
         target = config.target_file_mb << 20
         small = [file for file in files if file.size_bytes < target / 2]
@@ -151,6 +171,20 @@ def _staged(predictions: Predictions) -> dict[str, int]:
     return found
 
 
+def _interrupted(predictions: Predictions, run_id: str) -> list[str]:
+    """The last run, when it has planned work on the current version and published nothing."""
+    plan = stored_plan(predictions.root, run_id) if run_id else None
+    if plan is None or not plan.work or (plan.base_version or 0) != predictions.table.version():
+        return []
+    return [] if predictions.table.committed(run_id) else [run_id]
+
+
+def _is_leftover(key: str, needed: set[str]) -> bool:
+    """Of an object below runs/: whether a run that is over has no more use for it."""
+    run_id, _, name = key.removeprefix("runs/").partition("/")
+    return run_id.startswith(PROBE) or (name.startswith(_OF_RUNS) and run_id not in needed)
+
+
 def _readable(predictions: Predictions, version: int) -> bool:
     kept = predictions.table.kept()
     return kept is None or kept.allows(version)
@@ -169,6 +203,7 @@ def _needed(predictions: Predictions, versions: list[int], staged: list[str]) ->
     if next(predictions.root.list(KEPT_LOG_MELS), None) is None:
         return _Needed(set(files), set())
     named: set[str] = set()
-    for batch in predictions.dataset_of(files.values()).to_batches(columns=["log_mels"]):
-        named.update(pc.unique(pc.drop_null(batch["log_mels"])).to_pylist())
+    with arrow_errors(predictions.root.uri(FOLDER)):
+        for batch in predictions.dataset_of(files.values()).to_batches(columns=["log_mels"]):
+            named.update(pc.unique(pc.drop_null(batch["log_mels"])).to_pylist())
     return _Needed(set(files), named)

@@ -19,8 +19,9 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Event, Thread
+from typing import Any
 
-from tagfleet.errors import ConflictError, NotFoundError, StorageError
+from tagfleet.errors import ConflictError, NotFoundError, RunAtWork, StorageError
 from tagfleet.store.objects import Storage
 
 FOLDER = "leases/retag"
@@ -45,6 +46,8 @@ class Lease:
     """Seconds since 1970, by the holder's clock."""
     last_run: str = ""
     """The last re-tag, which is this one unless somebody only tidies up."""
+    last_run_ended: bool = True
+    """Of another's lease: whether that re-tag was still heard to end, or may be at work where it cannot be heard."""
     ended: bool = False
     """True when the run is over, however it ended."""
 
@@ -56,11 +59,12 @@ class Lease:
 
 
 @contextmanager
-def lease(root: Storage, run_id: str, *, housekeeping: bool = False) -> Iterator[None]:
+def lease(root: Storage, run_id: str, *, housekeeping: bool = False) -> Iterator[Lease]:
     """Hold the lease while the body runs. housekeeping: it is no re-tag, only must not meet one.
 
-    Raises ConflictError when another holds it. After a start of the same run on another machine it waits, for a minute
-    at most, until that one's lease has run out: it is dead, or it would still renew it.
+    Raises ConflictError when another holds it, RunAtWork when an earlier start of the same run does. After a start of
+    the same run on another machine it waits, for a minute at most, until that one's lease has run out: it is dead, or
+    it would still renew it.
     """
     number, mine = _take(root, run_id, housekeeping)
     over = Event()
@@ -73,7 +77,7 @@ def lease(root: Storage, run_id: str, *, housekeeping: bool = False) -> Iterator
     thread = Thread(target=renew, name="lease", daemon=True)
     thread.start()
     try:
-        yield
+        yield mine
     finally:
         over.set()
         thread.join()
@@ -107,8 +111,10 @@ def _take(root: Storage, run_id: str, housekeeping: bool) -> tuple[int, Lease]:
                 began=_process_began(os.getpid()),
                 taken_at=datetime.now(UTC).isoformat(timespec="seconds"),
                 renewed_at=now,
-                last_run=(held.last_run if held else "") if housekeeping else run_id,
+                last_run=run_id,
             )
+            if housekeeping:
+                mine = replace(mine, **_last_run(held))
             if root.create(_key(number + 1), json.dumps(asdict(mine)).encode()):
                 if number > 1:
                     root.delete(_key(number - 1))  # the one before stays: it says which run was interrupted
@@ -116,11 +122,22 @@ def _take(root: Storage, run_id: str, housekeeping: bool) -> tuple[int, Lease]:
         elif held.run_id == run_id and held.host != socket.gethostname() and time.monotonic() < deadline:
             time.sleep(_POLL_S)
         else:
-            raise ConflictError(
-                f"run {held.run_id} is at work since {held.taken_at} (process {held.pid} on {held.host});"
-                " nothing was done",
-                hint=f"wait for it: tagfleet jobs status {held.run_id}; a dead run's lease ends after {TTL_S:.0f} s",
+            retag = held.run_id == held.last_run
+            kind = RunAtWork if held.run_id == run_id else ConflictError
+            raise kind(
+                f"{'run' if retag else 'predictions'} {held.run_id} is at work since {held.taken_at}"
+                f" (process {held.pid} on {held.host}); nothing was done",
+                hint=f"wait for it{f': tagfleet jobs status {held.run_id}' if retag else ''}; the lease of a dead one"
+                f" ends after {TTL_S:.0f} s",
             )
+
+
+def _last_run(held: Lease | None) -> dict[str, Any]:
+    """What a lease hands on of the last re-tag to one that is none."""
+    if held is None:
+        return {"last_run": ""}
+    ended = held.ended if held.run_id == held.last_run else held.last_run_ended
+    return {"last_run": held.last_run, "last_run_ended": ended}
 
 
 def _write(root: Storage, number: int, mine: Lease) -> None:

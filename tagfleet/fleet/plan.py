@@ -174,23 +174,30 @@ def make_work(tracks: pa.Table, snapshot: pa.Table, *, only: Only, retry_failed:
     fingerprint = pc.binary_join_element_wise(both["etag"], both["size_bytes"].cast(pa.string()), ":")
     same_bytes = pc.fill_null(pc.equal(fingerprint, both["was_fingerprint"]), False)
     deep = {name: pc.equal(both["depth"], depth) for name, depth in _DEPTHS.items()}
-    model_work = pc.if_else(pc.is_null(both["log_mels"]), DECODE, NETWORK)
+    # The same bytes would fail the same way: the row is carried over.
+    model_work = pc.if_else(both["failed"], STORED, pc.if_else(pc.is_null(both["log_mels"]), DECODE, NETWORK))
+    # Stored logits are this model's only where nothing deeper than thresholds differs.
+    moved_work = pc.if_else(deep["audio_digest"], DECODE, pc.if_else(deep["model_id"], model_work, STORED))
+    moved = (pc.not_equal(both["uri"], both["was_uri"]), MOVED, moved_work)
     told: list[tuple[pa.ChunkedArray, str, str | pa.ChunkedArray]] = [
         (pc.is_null(both["uri"]), REMOVED, REMOVE),
         (pc.is_null(both["known"]), NEW, DECODE),
         (both["passing"], RETRY, DECODE),
         (pc.invert(same_bytes), AUDIO, DECODE),
         (pc.and_(both["failed"], retry_failed), RETRY, DECODE),
+        # Of several reasons the deepest is told, unless only the others are asked for.
+        *([moved] if only == "changed" else []),
         (deep["audio_digest"], AUDIO_PATH, DECODE),
-        # The same bytes would fail the same way: the row is carried over.
-        (deep["model_id"], MODEL, pc.if_else(both["failed"], STORED, model_work)),
+        (deep["model_id"], MODEL, model_work),
         (deep["calibration_digest"], THRESHOLDS, STORED),
         (deep["taxonomy_version"], NAMES, STORED),
-        (pc.not_equal(both["uri"], both["was_uri"]), MOVED, STORED),
+        moved,
     ]
     conditions = pc.make_struct(*(condition for condition, _, _ in told))
     reason = pc.case_when(conditions, *(pa.scalar(reason) for _, reason, _ in told), pa.scalar(ASKED))
     work = pc.case_when(conditions, *(_scalar(work) for _, _, work in told), pa.scalar(DECODE))
+    if only == "all":
+        work = pc.if_else(pc.equal(work, REMOVE), REMOVE, DECODE)
     columns = {
         "track_id": both["track_id"],
         "uri": pc.coalesce(both["uri"], both["was_uri"]),
@@ -260,6 +267,12 @@ def plan_rows(root: Storage, file: PlanFile) -> pa.Table:
 def plans_rows(root: Storage, plan: Plan) -> Iterator[pa.Table]:
     """All PLAN rows, a file at a time."""
     return (plan_rows(root, file) for file in plan.files)
+
+
+def has_its_rows(root: Storage, plan: Plan) -> bool:
+    """Whether the PLAN rows of a stored plan are still there."""
+    there = {info.key for info in root.list(plan_folder(plan.run_id))}
+    return all(file.key in there for file in plan.files)
 
 
 def plan_folder(run_id: str) -> str:

@@ -21,6 +21,7 @@ from tagfleet.errors import (
     GateRefused,
     JobStopped,
     NotFoundError,
+    RunAtWork,
     StorageError,
     TagfleetError,
     TooManyFailures,
@@ -122,8 +123,10 @@ def recorded(root: Storage, run_id: str, kind: str, shown: Watch) -> Iterator[Re
     try:
         yield run
     except BaseException as error:
+        # Of a run that is at work elsewhere, it says itself how it ends.
+        at_work = before if isinstance(error, RunAtWork) else None
         with suppress(StorageError):
-            _write(root, record.model_copy(update=_ending(error)))
+            _write(root, at_work or record.model_copy(update=_ending(error)))
         raise
     result = run.result.model_dump(mode="json") if isinstance(run.result, BaseModel) else run.result
     finished = {"status": "finished", "exit_code": 0, "ended_at": _now(), "result": result}

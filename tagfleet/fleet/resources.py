@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from tagfleet.config import Section
 from tagfleet.errors import ConfigError
@@ -44,8 +44,10 @@ class GateConfig(Section):
     """Per axis: how much the share of tracks without any label may rise."""
     max_flips: float = Field(default=0.1, ge=0, le=1)
     """Per axis: share of another top label, among tracks that the same model tagged again."""
+    max_tagged_fall: float = Field(default=0.2, ge=0, le=1)
+    """By which share the number of tagged tracks may fall: a catalogue was imported in part, a disk is not mounted."""
     min_tracks: int = Field(default=500, ge=1)
-    """With fewer tagged tracks on either side nothing is refused: shares of few say nothing."""
+    """With fewer tagged tracks on either side no shares are compared: those of few say nothing."""
 
 
 class RetagConfig(Section):
@@ -81,6 +83,14 @@ class RetagConfig(Section):
         if gpus > 1 and gpus != int(gpus):
             raise ValueError(f"an actor cannot have {gpus:g} GPUs; take up to 1, or a whole number")
         return gpus
+
+    @model_validator(mode="after")
+    def _backend_for_gpus(self) -> RetagConfig:
+        if self.gpu_workers and self.backend.startswith("openvino"):
+            raise ValueError(
+                f"backend {self.backend} computes on CPUs alone; take torch-bf16 for {self.gpu_workers} GPU workers"
+            )
+        return self
 
 
 @dataclass(frozen=True, kw_only=True)

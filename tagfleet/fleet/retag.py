@@ -13,14 +13,13 @@ from tagfleet.fleet.gate import GateValue
 from tagfleet.fleet.housekeeping import tidy_up
 from tagfleet.fleet.lease import last_lease, lease
 from tagfleet.fleet.metrics import show_report
-from tagfleet.fleet.plan import REMOVE, RETRY, Ask, Plan, stored_plan
+from tagfleet.fleet.plan import REMOVE, RETRY, Ask, Plan, has_its_rows, stored_plan
 from tagfleet.fleet.plan_run import plan_run
 from tagfleet.fleet.resources import RayConfig, RetagConfig
 from tagfleet.fleet.retag_report import RetagReport, RunTimes, make_report, stored_report, write_report
 from tagfleet.fleet.runs import Watch, unwatched
 from tagfleet.fleet.taggers import load_tagger
 from tagfleet.fleet.tagging import adopt, left_to_do, make_parts
-from tagfleet.model.config import Backend
 from tagfleet.model.tagger import Tagger
 from tagfleet.store.config import PredictionsConfig
 from tagfleet.store.models import ModelRef
@@ -33,13 +32,15 @@ Tell = Callable[[str], None]
 
 
 def open_model(
-    root: Storage, model: str, backend: Backend, audio: AudioConfig | None = None
+    root: Storage, model: str, config: RetagConfig, audio: AudioConfig | None = None
 ) -> tuple[ModelRef, Tagger]:
     """The published tagger of a run. audio: what settings say of the audio path, where they do.
 
-    Raises NotFoundError without such a model, DigestMismatch when `audio` is not the tagger's.
+    Raises NotFoundError without such a model, DigestMismatch when `audio` is not the tagger's, ConfigError for a
+    backend that this machine's processor has not the instructions for, where processors are to run it.
     """
-    ref, tagger = load_tagger(root, model, backend=backend)
+    device = None if config.gpu_workers else "cpu"
+    ref, tagger = load_tagger(root, model, device=device, backend=config.backend)
     if audio is not None and audio.digest != tagger.audio.digest:
         raise DigestMismatch(
             f"[audio] in the settings has digest {audio.digest}, the model was trained with {tagger.audio.digest}",
@@ -69,12 +70,12 @@ def retag(
     Raises what `open_model` and `plan_run` raise; ConflictError when another run is at work or has committed since;
     JobError when a stage fails; TooManyFailures; GateRefused, with the snapshot staged; CountsError.
     """
-    start = time.time()
+    began_at, start = time.time(), time.monotonic()
     predictions = Predictions(root)
     with lease(root, ask.run_id):
         if predictions.table.committed(ask.run_id):
             return stored_report(root, ask.run_id)
-        ref, tagger = open_model(root, ask.model, config.backend, audio)
+        ref, tagger = open_model(root, ask.model, config, audio)
         plan = stored_plan(root, ask.run_id) or plan_run(root, ref, tagger, ask, config, ray_config)
         check_plan(predictions, plan, tagger, ref)
         adopted = adopt(find_parts(root, plan.run_id), plan)
@@ -85,7 +86,7 @@ def retag(
             parts = [*adopted, *make_parts(root, plan, tagger, left, config, limits, ray_config, watch)]
             check_failures(parts, plan, config)
             prepared = predictions.prepare(parts, expected(plan))
-            times = RunTimes(began_at=start, ended_at=time.time(), price_per_hour=price_per_hour)
+            times = RunTimes(began_at=began_at, seconds=time.monotonic() - start, price_per_hour=price_per_hour)
             report = make_report(plan, parts, adopted, prepared, times, config)
             show_report(report)
             # The report first, the commit last: a run that dies in between has published nothing, and makes both again.
@@ -112,17 +113,17 @@ def refusal(plan: Plan, refused: Sequence[GateValue]) -> GateRefused:
     )
 
 
-def unfinished_run(root: Storage, ask: Ask, backend: Backend) -> str | None:
+def unfinished_run(root: Storage, ask: Ask, config: RetagConfig) -> str | None:
     """The id of the last run, when it published nothing and would do just what is asked now; None otherwise."""
     _, last = last_lease(root)
     plan = stored_plan(root, last.last_run) if last and last.last_run else None
-    if (
-        plan is None or ask.limit is not None or plan.n_left or not plan.work
-    ):  # no work: it ended with nothing to commit
+    if plan is None or ask.limit is not None or plan.n_left:
+        return None
+    if not plan.work or not has_its_rows(root, plan):  # it ended with nothing to commit, or was vacuumed
         return None
     if (plan.only, plan.retry_failed) != (ask.only, ask.retry_failed):
         return None
-    ref, tagger = load_tagger(root, ask.model, backend=backend)
+    ref, tagger = load_tagger(root, ask.model, device=None, backend=config.backend)
     same = (plan.model, plan.lineage) == (str(ref), tagger.lineage)
     same = same and (plan.base_version or 0) == max(0, Predictions(root).table.latest())
     wanted = Table(root, "catalog").version() if ask.catalog_version is None else ask.catalog_version
@@ -131,7 +132,9 @@ def unfinished_run(root: Storage, ask: Ask, backend: Backend) -> str | None:
 
 
 def check_plan(predictions: Predictions, plan: Plan, tagger: Tagger, ref: ModelRef) -> None:
-    """Raise ConflictError, before any work, when a stored plan is another tagger's, or another run committed since."""
+    """Raise ConflictError, before any work, when a stored plan cannot be gone on with: it is another tagger's, another
+    run committed since, or its rows were vacuumed.
+    """
     if plan.model_id != tagger.model_id or plan.lineage != tagger.lineage:
         raise ConflictError(
             f"run {plan.run_id} was planned for {plan.model}, not for {ref} as it is now",
@@ -142,6 +145,11 @@ def check_plan(predictions: Predictions, plan: Plan, tagger: Tagger, ref: ModelR
     if latest != planned_on:
         raise ConflictError(
             f"predictions are at version {latest}, run {plan.run_id} was planned on version {planned_on}",
+            hint="start a new run: leave out --run-id",
+        )
+    if not has_its_rows(predictions.root, plan):
+        raise ConflictError(
+            f"the plan of run {plan.run_id} was vacuumed; nothing was tagged",
             hint="start a new run: leave out --run-id",
         )
 

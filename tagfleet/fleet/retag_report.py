@@ -23,10 +23,11 @@ _LOOK_BACK = 20
 
 @dataclass(frozen=True, kw_only=True)
 class RunTimes:
-    """When a start of the run began and ended (seconds since 1970), and what an hour of the machines costs."""
+    """When a start of the run began, how long it took, and what the machines cost."""
 
     began_at: float
-    ended_at: float
+    """Seconds since 1970."""
+    seconds: float
     price_per_hour: float
 
 
@@ -98,8 +99,9 @@ def make_report(
     gate = gate_values(plan.before, labels, plan.n_before, n_after, whole.flips, config.gate)
     heard = [part for part in parts if not part.replaces]
     n_heard = sum(part.n_rows for part in heard if part.path not in known)
-    seconds = times.ended_at - times.began_at
-    startup_s = max(0.0, mine.began_at - times.began_at) if mine.began_at else 0.0
+    seconds = times.seconds
+    # Clocks of machines differ, and may be set while a run is at work.
+    startup_s = min(max(0.0, mine.began_at - times.began_at), seconds) if mine.began_at else 0.0
     cpu_s = sum(mine.cpu_s.values())
     return RetagReport(
         run_id=plan.run_id,

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from tagfleet.errors import CountsError
 from tagfleet.fleet.metrics import count_part
-from tagfleet.fleet.plan import STORED, Plan, plan_rows
+from tagfleet.fleet.plan import STORED, Plan, plans_rows
 from tagfleet.fleet.stages import RunFacts, of_run, one_thread, part_table, prediction_columns
 from tagfleet.fleet.tallying import add_up, tally_labels
 from tagfleet.model.tagger import Tagger
@@ -30,6 +30,8 @@ from tagfleet.store.tables import DataFile
 
 ROWS_PER_GROUP = 50_000
 """Rows of the data files that become one."""
+GROUPS_PER_TASK = 16
+"""At most. A task holds their PLAN rows."""
 _ROWS_AT_ONCE = 2_000
 
 Group = tuple[DataFile, ...]
@@ -51,27 +53,42 @@ def groups_to_rewrite(files: Sequence[DataFile], plan: Plan, done: set[str]) -> 
     return [tuple(group) for group in groups]
 
 
+def in_tasks(n_groups: int, n_workers: int) -> list[pa.Table]:
+    """The places of groups, as `Rewriting` takes them: as few tasks as keep all workers busy to the end."""
+    n = max(1, min(GROUPS_PER_TASK, n_groups // (4 * n_workers)))
+    return [pa.table({"n": range(first, min(first + n, n_groups))}) for first in range(0, n_groups, n)]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Rewriting:
-    """From a group of data files to one part. `groups` are what the places in the table of a call mean."""
+    """From groups of data files to one part each. `groups` are what the places in the table of a call mean.
+
+    A call reads the whole plan once: the rows of a data file are spread over it.
+    """
 
     root: Storage
     run: RunFacts
     plan: Plan
     groups: Sequence[Group]
 
-    def __call__(self, asked: pa.Table) -> pa.Table:
+    def __call__(self, asked: pa.Table) -> Iterator[pa.Table]:
         """One PARTS row per place in `n`."""
         one_thread()
-        tagger = self.run.tagger(self.root)
-        return pa.concat_tables([part_table(self._rewrite(self.groups[n], tagger)) for n in asked["n"].to_pylist()])
+        tagger = self.run.tagger(self.root, device=None)
+        groups = [self.groups[n] for n in asked["n"].to_pylist()]
+        planned = self._planned([file for group in groups for file in group])
+        for group in groups:
+            yield part_table(self._rewrite(group, planned, tagger))
 
-    def _rewrite(self, group: Group, tagger: Tagger) -> PartFile:
+    def _planned(self, files: Sequence[DataFile]) -> pa.Table:
+        """PLAN rows of some data files."""
+        paths = pa.array([file.path for file in files])
+        found = (rows.filter(pc.is_in(rows["file"], paths)) for rows in plans_rows(self.root, self.plan))
+        return pa.concat_tables(found)
+
+    def _rewrite(self, group: Group, planned: pa.Table, tagger: Tagger) -> PartFile:
         began_at, start, cpu = time.time(), time.monotonic(), time.process_time()
-        paths = pa.array([file.path for file in group])
-        planned = pa.concat_tables(
-            rows.filter(pc.is_in(rows["file"], paths)) for rows in (plan_rows(self.root, f) for f in self.plan.files)
-        )
+        planned = planned.filter(pc.is_in(planned["file"], pa.array([file.path for file in group])))
         base = self._read(group)
         ids = base["track_id"].cast(pa.string())
         untouched = base.filter(pc.invert(pc.is_in(ids, planned["track_id"])))

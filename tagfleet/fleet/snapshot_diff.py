@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,10 +11,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
-from tagfleet.fleet.distribution import Distribution, distribution, label_texts
+from tagfleet.fleet.distribution import UNKNOWN, Distribution, distribution, label_texts, total_of
 from tagfleet.fleet.gate import stability_index
 from tagfleet.store.changes import Difference, Which, difference, flipped_tracks
+from tagfleet.store.parts import FOLDER
 from tagfleet.store.predictions import Predictions
+from tagfleet.store.s3 import arrow_errors
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +49,8 @@ def compare_snapshots(predictions: Predictions, old: Which, new: Which, *, limit
 
     Raises NotFoundError for a snapshot that is not there or no longer kept.
     """
-    before, after = _labels(predictions.dataset(old)), _labels(predictions.dataset(new))
+    with arrow_errors(predictions.root.uri(FOLDER)):
+        before, after = _labels(predictions.dataset(old)), _labels(predictions.dataset(new))
     axes = tuple(sorted(before.keys() | after.keys()))
     found = difference(predictions, old, new, axes)
     moves = {}
@@ -64,10 +68,14 @@ def compare_snapshots(predictions: Predictions, old: Which, new: Which, *, limit
 
 
 def _labels(rows: ds.Dataset) -> Distribution:
-    """Labels of a snapshot, on every axis that any row has."""
-    texts, axes = [], set()
+    """Labels of a snapshot, on every axis that any row has; tracks that were tagged before an axis was are unknown."""
+    counts: Distribution = {}
+    n_tagged, n_on = 0, Counter[str]()
     for batch in rows.to_batches(columns=["status", "tags", "probabilities"]):
-        tags = pa.chunked_array([pc.if_else(pc.equal(batch["status"], "tagged"), batch["tags"], None)])
-        texts.extend(label_texts(tags).chunks)
-        axes.update(pc.unique(batch["probabilities"].flatten().field("axis")).to_pylist())
-    return distribution(pa.chunked_array(texts, pa.string()), sorted(axes))
+        tags = pc.if_else(pc.equal(batch["status"], "tagged"), batch["tags"], None)
+        axes = sorted(pc.unique(batch["probabilities"].flatten().field("axis")).to_pylist())
+        counts = total_of([counts, distribution(label_texts(pa.chunked_array([tags])), axes)])
+        n = len(tags) - tags.null_count
+        n_tagged += n
+        n_on.update(dict.fromkeys(axes, n))
+    return total_of([counts, {axis: {UNKNOWN: n_tagged - n} for axis, n in n_on.items() if n < n_tagged}])

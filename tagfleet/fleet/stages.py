@@ -51,7 +51,7 @@ class RunFacts:
     tagged_at: datetime
     keep_log_mels: bool = False
 
-    def tagger(self, root: Storage, device: str = "cpu") -> Tagger:
+    def tagger(self, root: Storage, device: str | None = "cpu") -> Tagger:
         """The published tagger; DigestMismatch when it is another by now."""
         return load_tagger(root, self.model, expected_id=self.model_id, device=device, backend=self.backend)[1]
 

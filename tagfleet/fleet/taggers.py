@@ -22,11 +22,11 @@ CARD_FILE = "README.md"
 
 
 def load_tagger(
-    root: Storage, model: str, *, expected_id: str | None = None, device: str = "cpu", backend: Backend = "torch"
+    root: Storage, model: str, *, expected_id: str | None = None, device: str | None = "cpu", backend: Backend = "torch"
 ) -> tuple[ModelRef, Tagger]:
     """A published tagger by alias, name or name:version; DigestMismatch when it is not `expected_id`.
 
-    ConfigError for a backend that cannot run here.
+    device: None where it is not to compute. ConfigError for a backend that cannot run on the device.
     """
     ref, files = ModelStore(root).load(model, only=(TAGGER_FILE, WEIGHTS_FILE))
     return ref, Tagger.from_files(files, expected_id=expected_id, device=device, backend=backend)

@@ -96,7 +96,7 @@ def make_parts(
 
     Within a `ray_job` where that `needs_ray`. Raises JobError when a stage fails.
     """
-    from tagfleet.fleet.rewriting import Rewriting
+    from tagfleet.fleet.rewriting import Rewriting, in_tasks
     from tagfleet.fleet.stages import Listening, RunFacts
 
     run = RunFacts(
@@ -110,11 +110,10 @@ def make_parts(
     if not left.n_to_hear and not left.groups:
         return
     rewriting = Rewriting(root=root, run=run, plan=plan, groups=left.groups)
-    asked = [pa.table({"n": [n]}) for n in range(len(left.groups))]
     with watch("Tagging", plan.n_to_tag) as advance:
         seen = Seen(advance, left.adopted)
         if not left.needs_ray:
-            yield from seen(map(rewriting, asked))
+            yield from seen(rewriting(pa.table({"n": range(len(left.groups))})))
             return
         refuse_unfit("retag", retag_demand(config), cluster_nodes(), ray_config.limit)
         listening = Listening(root=root, audio=tagger.audio, limits=limits)
@@ -123,7 +122,8 @@ def make_parts(
                 for part in seen(tag_tracks(root, run, listening, rows, config, ray_config, last=last)):
                     _mark(left.done, part)
                     yield part
-        yield from seen(rewrite_files(rewriting, asked, plan.run_id))
+        n_workers = max(1, int(total(cluster_nodes()).cpus))
+        yield from seen(rewrite_files(rewriting, in_tasks(len(left.groups), n_workers), plan.run_id))
 
 
 def missing_rows(root: Storage, plan: Plan, done: NDArray[np.bool_]) -> Iterator[pa.Table]:
@@ -192,7 +192,7 @@ def tag_tracks(
 
 
 def rewrite_files(
-    rewriting: Callable[[pa.Table], pa.Table], asked: Sequence[pa.Table], run_id: str
+    rewriting: Callable[[pa.Table], Iterator[pa.Table]], asked: Sequence[pa.Table], run_id: str
 ) -> Iterator[pa.Table]:
     """The parts in the place of touched files, from tasks: PARTS rows. Raises JobError."""
     import ray.data

@@ -104,11 +104,12 @@ class Tagger:
         weights: Mapping[str, Tensor],
         facts: TrainingFacts,
         calibration: Calibration | None = None,
-        device: str = "cpu",
+        device: str | None = "cpu",
         backend: Backend = "torch",
     ) -> None:
         """`weights` is a TagNet's state dict; DigestMismatch when a name or shape differs from `network`'s, or when the
-        calibration was made for other axes than the taxonomy's. ConfigError for a backend that cannot run here.
+        calibration was made for other axes than the taxonomy's. device: None where it is not to compute, only to plan
+        and to `tag_again`. ConfigError for a backend that cannot run on the device.
         """
         self.audio = audio
         self.network = network
@@ -125,7 +126,7 @@ class Tagger:
             net.load_state_dict(self.weights)
         except RuntimeError as error:
             raise DigestMismatch(f"the weights do not fit the network's settings: {error}") from error
-        self._net = with_backend(for_inference(net), backend, device)
+        self._net = None if device is None else with_backend(for_inference(net), backend, device)
 
     @property
     def lineage(self) -> dict[str, str]:
@@ -153,6 +154,7 @@ class Tagger:
 
         One forward a track: a batch of several would be faster on a GPU, but then rounding depends on the neighbours.
         """
+        assert self._net is not None, "a tagger without a device computes nothing"
         with torch.inference_mode():
             # A copy: clips cut out of Arrow buffers are read-only and lie at any address.
             by_axis = self._net(torch.tensor(log_mel, device=self.device))
@@ -210,7 +212,7 @@ class Tagger:
         files: Mapping[str, bytes],
         *,
         expected_id: str | None = None,
-        device: str = "cpu",
+        device: str | None = "cpu",
         backend: Backend = "torch",
     ) -> Tagger:
         """Read what `to_files` gave, whatever other files lie beside; never unpickles.

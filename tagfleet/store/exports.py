@@ -8,11 +8,12 @@ from __future__ import annotations
 import csv
 import io
 import json
+import tempfile
 import uuid
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 import pyarrow.dataset as ds
 
@@ -148,13 +149,14 @@ def export_csv(
     name = f"predictions-v{version:06d}"
     export = _export(predictions, version, f"{name}.csv", format="csv")
     _refuse_other_table(out, export)
-    sheet = _Sheet(encoding)
-    with arrow_errors(predictions.root.uri(KEY)):
-        for batch in predictions.dataset(version).to_batches(columns=list(CSV_COLUMNS)):
-            for row in batch.to_pylist():
-                sheet.add(row)
-    out.write(f"{name}.csv", sheet.bytes())
-    report = sheet.report()
+    with tempfile.TemporaryFile() as file:
+        sheet = _Sheet(file, encoding)
+        with arrow_errors(predictions.root.uri(KEY)):
+            for batch in predictions.dataset(version).to_batches(columns=list(CSV_COLUMNS)):
+                for row in batch.to_pylist():
+                    sheet.add(row)
+        report = sheet.report()
+        out.write_file(f"{name}.csv", file)
     out.write(f"{name}.report.json", _json(report))
     export = replace(export, n_rows=report.n_rows)
     out.write("latest.json", _json(export))
@@ -219,11 +221,11 @@ def _in_files(lines: Iterator[bytes]) -> Iterator[bytes]:
 
 
 class _Sheet:
-    """A CSV file in memory, and what had to be changed."""
+    """A CSV file while it is written, and what had to be changed."""
 
-    def __init__(self, encoding: Encoding) -> None:
+    def __init__(self, file: BinaryIO, encoding: Encoding) -> None:
         self._encoding = encoding
-        self._text = io.StringIO(newline="")
+        self._text = io.TextIOWrapper(file, encoding=encoding, errors="replace", newline="")
         self._writer = csv.writer(self._text, lineterminator="\r\n")
         self._writer.writerow(CSV_COLUMNS)
         self._n_rows = self._n_formulas = 0
@@ -251,12 +253,9 @@ class _Sheet:
             self._cells.append({"track_id": track_id, "column": column, "text": value})
         return changed
 
-    def bytes(self) -> bytes:
-        """The file."""
-        return self._text.getvalue().encode(self._encoding, errors="replace")
-
     def report(self) -> CsvReport:
-        """What it could not hold as it is."""
+        """What it could not hold as it is; the file is complete then."""
+        self._text.detach().flush()
         return CsvReport(
             n_rows=self._n_rows,
             n_replaced=sum(self._replaced.values()),

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import re
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 from urllib.parse import quote
 
 from tagfleet.errors import NotFoundError, StorageError
@@ -31,7 +31,10 @@ from tagfleet.store.s3 import (
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
 
+_PIECE_BYTES = 1 << 20
 _MISREAD = re.compile(r"[\[\]\\]|//|%[0-9A-Fa-f]{2}|(?:^|/)\.\.?(?:/|$)")
+PROBE = ".probe-"
+"""What names below runs/ begin with that are no runs, but asked the server a question; a killed process leaves one."""
 _TEMPORARY = re.compile(r"\..*\.[0-9a-f]{16}\.tmp", re.DOTALL)
 
 
@@ -121,19 +124,26 @@ class Storage:
             with s3_errors(uri):
                 s3_client(self.config).put_object(Bucket=bucket, Key=name, Body=data)
             return
-        temporary = _written_beside(uri, data)
-        try:
-            temporary.replace(uri)
-        except OSError as error:
-            temporary.unlink()
-            raise StorageError(f"cannot write {uri}: {error.strerror}") from error
+        _renamed(_written_beside(uri, [data]), uri)
+
+    def write_file(self, key: str, file: BinaryIO) -> None:
+        """Put all that an open file holds, whole or not at all, a piece at a time; what was there is replaced."""
+        uri = self.uri(key)
+        file.seek(0)
+        if self.remote:
+            bucket, name = bucket_and_key(uri)
+            with s3_errors(uri):
+                s3_client(self.config).upload_fileobj(file, bucket, name)
+            return
+        temporary = _written_beside(uri, iter(partial(file.read, _PIECE_BYTES), b""))
+        _renamed(temporary, uri)
 
     def create(self, key: str, data: bytes) -> bool:
         """Put the object unless there is one; False when there is. Of several at once exactly one gets True."""
         uri = self.uri(key)
         if self.remote:
             return self._create_remote(uri, data)
-        temporary = _written_beside(uri, data)
+        temporary = _written_beside(uri, [data])
         try:
             os.link(temporary, uri)
         except FileExistsError:
@@ -155,7 +165,9 @@ class Storage:
                 s3_client(self.config).put_object(Bucket=bucket, Key=name, Body=data, IfNoneMatch="*")
             except ClientError as error:
                 if error_code(error) in ("PreconditionFailed", "412"):
-                    return False
+                    # The answer to the first of several tries may have been lost although it created the object.
+                    retried = error.response["ResponseMetadata"].get("RetryAttempts", 0) > 0
+                    return retried and self.read(uri.removeprefix(f"{self.root}/")) == data
                 if error_code(error) in ("ConditionalRequestConflict", "409"):  # a rival is just writing: ask again
                     return not self.exists(uri.removeprefix(f"{self.root}/")) and self._create_remote(uri, data)
                 raise
@@ -201,13 +213,17 @@ class Storage:
         """What killed writers left below the root since before some moment: temporary files, multipart uploads."""
         if not self.remote:
             for path in sorted(Path(self.root).rglob("*.tmp")):
-                if _TEMPORARY.fullmatch(path.name) and datetime.fromtimestamp(path.stat().st_mtime, UTC) <= before:
-                    yield Unfinished(name=str(path), delete=partial(path.unlink, missing_ok=True))
+                if not _TEMPORARY.fullmatch(path.name):
+                    continue
+                with suppress(FileNotFoundError):  # its writer is just done with it
+                    if datetime.fromtimestamp(path.stat().st_mtime, UTC) <= before:
+                        yield Unfinished(name=str(path), delete=partial(path.unlink, missing_ok=True))
             return
         bucket, prefix = bucket_and_key(self.root)
         client = s3_client(self.config)
         with s3_errors(self.root):
-            pages = client.get_paginator("list_multipart_uploads").paginate(Bucket=bucket, Prefix=f"{prefix}/")
+            below = f"{prefix}/" if prefix else ""
+            pages = client.get_paginator("list_multipart_uploads").paginate(Bucket=bucket, Prefix=below)
             for upload in (upload for page in pages for upload in page.get("Uploads", ())):
                 if upload["Initiated"] <= before:
                     abort = partial(
@@ -244,7 +260,7 @@ def ensure_exclusive_create(storage: Storage) -> None:
 
 @cache
 def _probe_exclusive_create(storage: Storage) -> None:
-    key = f"runs/.probe-{secrets.token_hex(8)}"
+    key = f"runs/{PROBE}{secrets.token_hex(8)}"
     try:
         storage.create(key, b"1")
         if storage.create(key, b"2"):
@@ -294,14 +310,22 @@ def _list_local(folder: Path) -> Iterator[ObjectInfo]:
         yield local_info(path, key)
 
 
-def _written_beside(uri: str, data: bytes) -> Path:
-    """`data` in a temporary file in the folder of `uri`, on disk."""
+def _renamed(temporary: Path, uri: str) -> None:
+    try:
+        temporary.replace(uri)
+    except OSError as error:
+        temporary.unlink()
+        raise StorageError(f"cannot write {uri}: {error.strerror}") from error
+
+
+def _written_beside(uri: str, pieces: Iterable[bytes]) -> Path:
+    """`pieces` in a temporary file in the folder of `uri`, on disk."""
     path = Path(uri)
     temporary = path.with_name(f".{path.name[:100]}.{secrets.token_hex(8)}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("xb") as file:
-            file.write(data)
+            file.writelines(pieces)
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:

@@ -15,9 +15,9 @@ from tagfleet.errors import CountsError, NotFoundError, StorageError, UsageError
 from tagfleet.schemas import PREDICTIONS, conform
 from tagfleet.store.objects import Storage
 from tagfleet.store.parts import FOLDER as KEY
-from tagfleet.store.parts import PartFile
+from tagfleet.store.parts import PartFile, run_folder
 from tagfleet.store.s3 import arrow_errors
-from tagfleet.store.tables import DataFile, Table
+from tagfleet.store.tables import DataFile, Table, Version
 
 _BUG = "this is a bug: please report it with the run folder"
 
@@ -139,10 +139,13 @@ class Predictions:
     def commit(self, prepared: Prepared) -> int:
         """Make what was prepared the current version, in one transaction; a second time for one run changes nothing.
 
-        Raises ConflictError when another run committed since the base version.
+        Raises ConflictError when another run committed since the base version, CountsError when a part is no longer
+        what it was.
         """
         if not prepared.changes:
             return prepared.base_version
+        if not self.table.committed(prepared.run_id):
+            self._check_parts_are_there(prepared)
         version = self.table.swap(
             prepared.added,
             prepared.removed,
@@ -152,6 +155,16 @@ class Predictions:
         )
         self.root.delete(_staged_key(prepared.run_id))
         return version
+
+    def _check_parts_are_there(self, prepared: Prepared) -> None:
+        there = {info.key: info.size_bytes for info in self.root.list(f"{KEY}/{run_folder(prepared.run_id)}")}
+        gone = [file.path for file in prepared.added if there.get(f"{KEY}/{file.path}") != file.size_bytes]
+        if gone:
+            raise CountsError(
+                f"{len(gone)} data files of run {prepared.run_id} are gone or not what it wrote, such as {gone[0]};"
+                " nothing was published",
+                hint="start a new run: leave out --run-id",
+            )
 
     def stage(self, prepared: Prepared) -> None:
         """Keep what was prepared under the run's id, without making it current: `publish` does that."""
@@ -209,12 +222,26 @@ class Predictions:
         rows = self.table.read(version, where={"track_id": track_id}).to_pylist()
         return rows[0] if rows else None
 
-    def rollback(self, version: int | None = None) -> tuple[int, int]:
-        """Make an older snapshot current again, by default the one before; (its version, the new version).
+    def changed_by(self, version: int) -> Version:
+        """The commit that made the rows of a version what they are: compactions change none."""
+        commit = self.table.commit_of(version)
+        while commit.operation == "optimize":
+            commit = self.table.commit_of(commit.version - 1)
+        return commit
 
-        Raises NotFoundError for a version that is none, or that has no rows because nothing was published yet.
+    def rollback(self, version: int | None = None) -> tuple[int, int]:
+        """Make an older snapshot current again; (its version, the new version).
+
+        version: by default the one before the run that made the current rows, so that a second rollback goes back one
+        run further. Raises NotFoundError for a version that is none, or that has no rows because nothing was published
+        yet.
         """
-        target = self.table.version() - 1 if version is None else version
+        target = version
+        if target is None:
+            commit = self.changed_by(self.table.version())
+            while commit.restored is not None:
+                commit = self.changed_by(commit.restored)
+            target = commit.version - 1
         if target < 1:
             raise NotFoundError(
                 f"there is no snapshot {target} to go back to: version 0 is the empty table",

@@ -33,6 +33,8 @@ class Version:
     operation: str
     run_id: str | None
     note: str | None
+    restored: int | None = None
+    """Of a rollback, the version whose rows it made current again."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,22 +129,26 @@ class Table:
         versions = []
         for version in range(latest, oldest - 1, -1):
             try:
-                # deltalake's own history() is empty below a root whose name holds # or ?.
-                commit = self.root.read(f"{self.key}/_delta_log/{version:020d}.json")
+                versions.append(self.commit_of(version))
             except NotFoundError:
                 break
-            actions = (json.loads(line) for line in commit.splitlines())
-            entry = next(action["commitInfo"] for action in actions if "commitInfo" in action)
-            versions.append(
-                Version(
-                    version=version,
-                    committed_at=datetime.fromtimestamp(entry["timestamp"] / 1000, UTC),
-                    operation=str(entry["operation"]).lower(),
-                    run_id=entry.get("run_id"),
-                    note=entry.get("note"),
-                )
-            )
         return versions
+
+    def commit_of(self, version: int) -> Version:
+        """The commit that made a version; NotFoundError when the log does not have it (any more)."""
+        # deltalake's own history() is empty below a root whose name holds # or ?.
+        commit = self.root.read(f"{self.key}/_delta_log/{version:020d}.json")
+        actions = (json.loads(line) for line in commit.splitlines())
+        entry = next(action["commitInfo"] for action in actions if "commitInfo" in action)
+        operation = str(entry["operation"]).lower()
+        return Version(
+            version=version,
+            committed_at=datetime.fromtimestamp(entry["timestamp"] / 1000, UTC),
+            operation=operation,
+            run_id=entry.get("run_id"),
+            note=entry.get("note"),
+            restored=int(entry["operationParameters"]["version"]) if operation == "restore" else None,
+        )
 
     def replace(self, rows: pa.Table, *, note: str, base_version: int | None = None) -> int:
         """Put `rows` in the place of all rows, in one commit; the schema may change. Returns the new version.

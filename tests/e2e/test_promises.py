@@ -93,7 +93,7 @@ def publish(storage, tagger):
 
 def be_unsure(storage):
     """The same network in production, with thresholds that no genre reaches."""
-    publish(storage, open_model(storage, "production", "torch")[1].with_calibration(UNSURE))
+    publish(storage, open_model(storage, "production", RetagConfig())[1].with_calibration(UNSURE))
 
 
 def run(storage, run_id, *, only="stale", tell=lambda text: None, **config):
@@ -109,7 +109,7 @@ def run(storage, run_id, *, only="stale", tell=lambda text: None, **config):
 
 def plan(storage, run_id, only="stale"):
     """What another start of the run has planned already."""
-    ref, tagger = open_model(storage, "production", "torch")
+    ref, tagger = open_model(storage, "production", RetagConfig())
     return plan_run(storage, ref, tagger, Ask(run_id=run_id, only=only), RetagConfig(), RayConfig())
 
 
@@ -134,7 +134,7 @@ def processes_that_know(folder):
     known = []
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
-            told = [(process / "cmdline").read_bytes().decode(errors="replace"), os.readlink(process / "fd/1")]
+            told = [(process / "cmdline").read_bytes().decode(errors="replace"), str((process / "fd/1").readlink())]
             known += [process.name] if any(folder in text for text in told) else []
     return known
 
@@ -169,7 +169,7 @@ def test_the_same_row_bit_for_bit_whatever_the_sharding(tagged):
 
 def test_the_same_row_whether_one_process_does_all_or_log_mels_travel(root):
     """As with actors on GPUs: what Listening gives goes through Arrow to another process, which runs the network."""
-    (file,), (ref, tagger) = plan(root, "r1").files, open_model(root, "production", "torch")
+    (file,), (ref, tagger) = plan(root, "r1").files, open_model(root, "production", RetagConfig())
     work = plan_rows(root, file)
     work = work.append_column("row", pa.array(range(work.num_rows)))
     facts = RunFacts(

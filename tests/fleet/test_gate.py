@@ -48,6 +48,23 @@ def test_little_data_and_nothing_to_compare_with_refuse_nothing():
     assert {v.value for v in gate_values({}, other, 0, 999, {}, GateConfig())} == {None}
 
 
+def test_an_axis_that_is_new_is_compared_with_nothing():
+    """The rows of before have no label on it: all of them look unknown."""
+    before, after = {"genre": {"unknown": 1000}}, {"genre": {"rock": 1000}}
+    assert refused(before, after) == set()
+    assert values(before, after)["stability-index"].value is None
+    assert refused({"genre": {"unknown": 999, "rock": 1}}, after) == {"stability-index"}
+
+
+def test_a_snapshot_of_far_fewer_tracks_is_refused_however_few_are_left():
+    before = {"genre": {"rock": 1000}}
+    for n, expected in ((1000, set()), (800, set()), (799, {"tagged-fall"}), (1, {"tagged-fall"})):
+        assert refused(before, {"genre": {"rock": n}}) == expected
+    assert refused(before, {"genre": {}}) == {"tagged-fall"}
+    assert refused({"genre": {"rock": 99}}, {"genre": {}}) == set()
+    assert refused(before, {"genre": {"rock": 100}}, max_tagged_fall=0.9) == set()
+
+
 def test_a_refused_value_says_what_was_found_and_allowed():
     even = {"genre": {"rock": 500, "jazz": 500}}
     told = str(values(even, {"genre": {"rock": 900, "jazz": 100}})["stability-index"])

@@ -11,14 +11,38 @@ import pytest
 
 from tagfleet.errors import ConflictError, NotFoundError
 from tagfleet.fleet import housekeeping
-from tagfleet.fleet.housekeeping import compact, tidy_up, vacuum
+from tagfleet.fleet import lease as leases
+from tagfleet.fleet.housekeeping import compact, publish, rollback, tidy_up, vacuum
 from tagfleet.fleet.lease import last_lease, lease
+from tagfleet.fleet.plan import Plan, create_plan
 from tagfleet.store.config import PredictionsConfig
-from tagfleet.store.objects import Storage
+from tagfleet.store.objects import PROBE, Storage
 from tagfleet.store.predictions import Predictions
 from tests.store.rows import prepare, tag, tagged, work_of
 
 CONFIG = PredictionsConfig()
+PLAN_OF_DEAD = Plan(
+    run_id="dead",
+    model="tagger:1",
+    model_id="x",
+    lineage={},
+    backend="torch",
+    only="stale",
+    catalog_version=0,
+    base_version=4,
+    n_catalog=3,
+    n_base=3,
+    planned_at="2026-11-27T00:00:00+00:00",
+    reasons={"audio": 1},
+    work={"decode": 1},
+    n_waiting=0,
+    n_left=0,
+    id_checksum=0,
+    before={},
+    n_before=0,
+    leaving={},
+    n_leaving=0,
+)
 
 
 @pytest.fixture
@@ -147,6 +171,71 @@ def test_while_a_run_is_at_work_nothing_is_tidied(local):
     assert keys(local) == before
     vacuum(local.root, CONFIG)
     assert last_lease(local.root)[1].last_run == "night", "the interrupted run is not forgotten"
+
+
+def test_what_a_run_made_stays_while_it_may_only_seem_to_be_dead(local, monkeypatch):
+    """A machine that was paused for an hour, or whose clock is wrong: its lease has run out."""
+    three_nights(local)
+    of_it = keys(local, "predictions/run-dead")
+    with lease(local.root, "dead"):
+        local.root.write("runs/dead/plan/000000-x.parquet", b"plan")
+        monkeypatch.setattr(leases, "TTL_S", -1)  # and it is renewed all the time
+        for _ in range(2):
+            vacuum(local.root, CONFIG, older_than_days=0)
+        monkeypatch.undo()
+    assert of_it and keys(local, "predictions/run-dead") == of_it
+    assert "runs/dead/plan/000000-x.parquet" in keys(local, "runs")
+    with lease(local.root, "night"):
+        pass
+    vacuum(local.root, CONFIG, older_than_days=0)
+    assert keys(local) == used(local, 3)
+
+
+def test_what_becomes_current_while_it_looks_keeps_its_files(local, monkeypatch):
+    three_nights(local)
+    before, look = keys(local), housekeeping._needed
+
+    def while_another_publishes(*asked):
+        found = look(*asked)
+        local.rollback(1)
+        return found
+
+    monkeypatch.setattr(housekeeping, "_needed", while_another_publishes)
+    with pytest.raises(ConflictError, match="changed meanwhile; nothing was deleted"):
+        vacuum(local.root, CONFIG, older_than_days=0)
+    assert keys(local) == before
+
+
+@pytest.mark.parametrize("call", [lambda root: publish(root, "night"), rollback, lambda root: compact(root, CONFIG)])
+def test_while_a_run_is_at_work_no_other_snapshot_becomes_current(local, call):
+    three_nights(local)
+    with lease(local.root, "r4"), pytest.raises(ConflictError, match="run r4 is at work"):
+        call(local.root)
+    assert local.table.version() == 3
+    assert rollback(local.root) == (2, 4)
+
+
+def test_what_a_killed_process_asked_the_server_goes_too(local):
+    three_nights(local)
+    local.root.write(f"runs/{PROBE}0123456789abcdef", b"1")
+    assert vacuum(local.root, CONFIG).n_of_runs == 0
+    vacuum(local.root, CONFIG, older_than_days=0)
+    assert not [key for key in keys(local, "runs") if PROBE in key]
+
+
+def test_files_are_not_joined_under_a_snapshot_that_waits_or_a_run_that_was_interrupted(local):
+    three_nights(local)
+    local.stage(prepare(local, [tagged("a", genre="staged")], "night", n_catalog=3))
+    with pytest.raises(ConflictError, match="night: what was made on version 3") as caught:
+        compact(local.root, CONFIG, at_least=2)
+    assert "predictions publish night" in caught.value.hint
+    assert local.publish("night") == 4
+    with lease(local.root, "dead"):
+        create_plan(local.root, PLAN_OF_DEAD)
+    with pytest.raises(ConflictError, match="dead: what was made on version 4"):
+        compact(local.root, CONFIG, at_least=2)
+    tag(local, ["d"], "r5", n_catalog=4)
+    assert compact(local.root, CONFIG, at_least=2).version == 6
 
 
 def test_small_files_become_few_and_no_row_changes(predictions):

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from tagfleet.errors import ConflictError
+from tagfleet.errors import ConflictError, RunAtWork
 from tagfleet.fleet import lease as leases
 from tagfleet.fleet.lease import last_lease, lease
 from tagfleet.store.objects import Storage
@@ -40,7 +40,15 @@ def holder(root):
 
 def written(root, **changes):
     """A lease as another machine left it."""
-    said = {"run_id": "r1", "owner": "x", "host": "elsewhere", "pid": 1, "began": "1", "taken_at": "2026"}
+    said = {
+        "run_id": "r1",
+        "last_run": "r1",
+        "owner": "x",
+        "host": "elsewhere",
+        "pid": 1,
+        "began": "1",
+        "taken_at": "2026",
+    }
     said |= {"renewed_at": time.time()} | changes
     root.write("leases/retag/0000000007.json", json.dumps(said).encode())
 
@@ -50,6 +58,48 @@ def test_whoever_comes_second_is_told_who_is_at_work(root, holder, run_id):
     with pytest.raises(ConflictError, match=rf"run r1 is at work since .*process {holder.pid} on"), lease(root, run_id):
         pass
     assert last_lease(root)[1].pid == holder.pid
+
+
+@pytest.mark.parametrize(("run_id", "error"), [("r1", RunAtWork), ("r2", ConflictError)])
+def test_it_is_known_whether_the_same_run_is_at_work(root, holder, run_id, error):
+    with pytest.raises(ConflictError) as caught, lease(root, run_id):
+        pass
+    assert type(caught.value) is error
+
+
+def test_who_only_tidies_up_hands_on_whether_the_last_run_was_heard_to_end(root, holder):
+    holder.kill()
+    holder.wait()
+    for _ in range(2):
+        with lease(root, "vacuum", housekeeping=True) as held:
+            assert (held.last_run, held.last_run_ended) == ("r1", False)
+            with pytest.raises(ConflictError, match="predictions vacuum is at work"), lease(root, "r2"):
+                pass
+    with lease(root, "r2"):
+        pass
+    with lease(root, "vacuum", housekeeping=True) as held:
+        assert (held.last_run, held.last_run_ended) == ("r2", True)
+
+
+def test_a_lost_answer_to_the_taking_is_no_rival(bucket, monkeypatch):
+    """As botocore sees it: the first try created the object, its answer is lost, the second is told that it exists."""
+    import botocore.httpsession
+    from botocore.exceptions import ConnectionClosedError
+
+    send, lost = botocore.httpsession.URLLib3Session.send, []
+
+    def loses_the_first(self, request):
+        answer = send(self, request)
+        if request.method == "PUT" and "leases" in request.url and not lost:
+            lost.append(request.url)
+            raise ConnectionClosedError(endpoint_url=request.url)
+        return answer
+
+    monkeypatch.setattr(botocore.httpsession.URLLib3Session, "send", loses_the_first)
+    root = Storage(f"s3://{bucket}/root")
+    with lease(root, "r1"):
+        assert lost and last_lease(root)[0] == 1
+    assert last_lease(root)[1].ended
 
 
 def test_after_kill_9_the_next_takes_over_at_once(root, holder):

@@ -39,8 +39,8 @@ def committed(track_id, uri=None, fingerprint="e:1", **changes):
     return {name: row.get(name) for name in (*SNAPSHOT_COLUMNS, "file")}
 
 
-def failed(track_id, reason, fingerprint="e:1", **changes):
-    return committed(track_id, None, fingerprint, status="failed", error_reason=reason, tags=None, **changes)
+def failed(track_id, reason, fingerprint="e:1", uri=None, **changes):
+    return committed(track_id, uri, fingerprint, status="failed", error_reason=reason, tags=None, **changes)
 
 
 def snapshot(*rows, lineage=NOW):
@@ -104,7 +104,7 @@ def test_each_row_gets_the_cheapest_work_that_is_enough():
     assert told(make_work(catalog, last, only="new")) == {"fresh": "new/decode", "gone": "removed/remove"}
     assert told(make_work(catalog, last, only="stale", retry_failed=True)) == expected | {"broken": "retry/decode"}
     every = told(make_work(catalog, last, only="all"))
-    assert every == expected | {"same": "asked/decode", "broken": "asked/decode"}
+    assert every == expected | {"moved": "moved/decode", "same": "asked/decode", "broken": "asked/decode"}
 
 
 @pytest.mark.parametrize(
@@ -127,6 +127,34 @@ def test_a_change_of_the_tagger_costs_what_it_must_and_no_more(changed, tagged, 
     work = make_work(catalogue_of("tagged", "kept", "broken"), last, only="stale")
     assert told(work) == {"tagged": tagged, "kept": kept, "broken": broken}
     assert make_work(catalogue_of("tagged", "kept", "broken"), last, only="changed").num_rows == 0
+
+
+@pytest.mark.parametrize("changed", sorted(NOW))
+def test_all_means_from_the_audio_on_whatever_else_would_be_enough(changed):
+    last = snapshot(committed("a", log_mels="kept/r/1.arrow", **{changed: "older"}), failed("b", "corrupt"))
+    work = told(make_work(catalogue_of("a", "b"), last, only="all"))
+    assert {text.partition("/")[2] for text in work.values()} == {"decode"} and len(work) == 2
+
+
+@pytest.mark.parametrize(
+    ("changed", "tagged", "kept", "broken"),
+    [
+        ("audio_digest", "decode", "decode", "decode"),
+        ("model_id", "decode", "network", "stored"),
+        ("taxonomy_version", "stored", "stored", "stored"),
+    ],
+)
+def test_what_moved_is_changed_though_another_tagger_made_it_too(changed, tagged, kept, broken):
+    """Its row becomes one of the tagger in use: for that, what is stored must be enough."""
+    older = {changed: "older"}
+    last = snapshot(
+        committed("tagged", "/old", **older),
+        committed("kept", "/old", log_mels="kept/r/1.arrow", **older),
+        failed("broken", "corrupt", uri="/old", **older),
+        committed("stays", **older),
+    )
+    work = told(make_work(catalogue_of("tagged", "kept", "broken", "stays"), last, only="changed"))
+    assert work == {"tagged": f"moved/{tagged}", "kept": f"moved/{kept}", "broken": f"moved/{broken}"}
 
 
 @given(st.sets(st.sampled_from(sorted(NOW)), min_size=1))

@@ -4,7 +4,7 @@ from contextlib import nullcontext
 import pytest
 
 from tagfleet.cli.main import exit_code
-from tagfleet.errors import ConflictError, GateRefused, JobError, StorageError, TooManyFailures, UsageError
+from tagfleet.errors import ConflictError, GateRefused, JobError, RunAtWork, StorageError, TooManyFailures, UsageError
 from tagfleet.fleet.records import read_progress, read_record, recorded
 from tagfleet.fleet.runs import unwatched
 from tagfleet.job import run_job, stoppable
@@ -45,6 +45,15 @@ def test_a_run_that_another_one_overtook_says_so(root):
     ended(root, KeyboardInterrupt())
     record = ended(root, ConflictError("predictions are at version 3"))
     assert (record.status, record.exit_code, record.error["code"], record.n_starts) == ("failed", 1, "conflict", 2)
+
+
+def test_a_second_start_of_a_run_that_is_at_work_leaves_what_the_first_says(root):
+    with recorded(root, "r", "x", unwatched):
+        first = read_record(root, "r")
+        with pytest.raises(RunAtWork), recorded(root, "r", "x", unwatched):
+            raise RunAtWork("run r is at work")
+        assert read_record(root, "r") == first
+    assert read_record(root, "r").status == "finished"
 
 
 def test_a_taken_id_is_refused_before_anything_is_written(root, tmp_path, monkeypatch, capsys):

@@ -6,14 +6,25 @@ import pyarrow as pa
 import pytest
 
 from tagfleet.audio.config import AudioConfig, DecodeLimits
-from tagfleet.errors import ConflictError, CountsError, DigestMismatch, NotFoundError, StorageError, TooManyFailures
+from tagfleet.errors import (
+    ConfigError,
+    ConflictError,
+    CountsError,
+    DigestMismatch,
+    NotFoundError,
+    StorageError,
+    TooManyFailures,
+)
 from tagfleet.fleet.cluster import root_cause
+from tagfleet.fleet.housekeeping import vacuum
 from tagfleet.fleet.lease import lease
 from tagfleet.fleet.plan import Ask, Plan, stored_plan
 from tagfleet.fleet.plan_run import plan_run
 from tagfleet.fleet.resources import RayConfig, RetagConfig
 from tagfleet.fleet.retag import check_failures, check_plan, open_model, retag, unfinished_run
+from tagfleet.model import backends
 from tagfleet.schemas import TRACKS, conform
+from tagfleet.store.config import PredictionsConfig
 from tagfleet.store.models import ModelStore
 from tagfleet.store.objects import Storage
 from tagfleet.store.parts import PartFile, Tally
@@ -52,7 +63,7 @@ def catalogue(root, *track_ids):
 
 def planned(root, run_id="r1", **asked):
     """The plan of an interrupted run: stored, and the run's lease has ended."""
-    ref, tagger = open_model(root, "production", "torch")
+    ref, tagger = open_model(root, "production", RetagConfig())
     with lease(root, run_id):
         return plan_run(root, ref, tagger, Ask(run_id=run_id, **asked), RetagConfig(), RayConfig())
 
@@ -121,22 +132,33 @@ def test_a_failed_row_that_is_only_carried_over_is_no_new_failure():
 
 
 def test_other_audio_settings_than_the_taggers_are_refused(root):
-    assert open_model(root, "production", "torch", TAGGER.audio)[1].model_id == TAGGER.model_id
+    assert open_model(root, "production", RetagConfig(), TAGGER.audio)[1].model_id == TAGGER.model_id
     with pytest.raises(DigestMismatch, match="the model was trained with"):
-        open_model(root, "production", "torch", AudioConfig(clip_frames=128))
+        open_model(root, "production", RetagConfig(), AudioConfig(clip_frames=128))
     with pytest.raises(NotFoundError, match="no model 'other'"):
-        open_model(root, "other", "torch")
+        open_model(root, "other", RetagConfig())
+
+
+def test_the_drivers_processor_need_not_run_what_gpus_do(root, monkeypatch):
+    monkeypatch.setattr(backends, "_processor_has_bf16", lambda: False)
+    with pytest.raises(ConfigError, match="torch-bf16 needs a processor"):
+        open_model(root, "production", RetagConfig(backend="torch-bf16"))
+    tagger = open_model(root, "production", RetagConfig(backend="torch-bf16", gpu_workers=1))[1]
+    assert tagger.lineage == TAGGER.lineage | {"backend": "torch-bf16"}
+    assert unfinished_run(root, Ask(run_id="r1"), RetagConfig(backend="torch-bf16", gpu_workers=1)) is None
+    with pytest.raises(ValueError, match="openvino computes on CPUs alone"):
+        RetagConfig(backend="openvino", gpu_workers=1)
 
 
 def test_nothing_to_do_is_no_version_and_no_ray(root):
     report = run(root, "r1")
     assert (report.n_unchanged, report.n_tagged, report.version, report.reasons) == (2, 0, 1, {})
     assert Predictions(root).table.version() == 1 and stored_plan(root, "r1").n_to_tag == 0
-    assert unfinished_run(root, Ask(run_id="r2"), "torch") is None, "it is not gone on with"
+    assert unfinished_run(root, Ask(run_id="r2"), RetagConfig()) is None, "it is not gone on with"
 
 
 def test_a_plan_of_another_tagger_or_another_version_is_refused_before_any_work(root):
-    plan, (ref, tagger) = planned(root), open_model(root, "production", "torch")
+    plan, (ref, tagger) = planned(root), open_model(root, "production", RetagConfig())
     check_plan(Predictions(root), plan, tagger, ref)
     for other in (replace(plan, model_id="x"), replace(plan, lineage=plan.lineage | {"taxonomy_version": "x"})):
         with pytest.raises(ConflictError, match="was planned for tagger:1"):
@@ -183,22 +205,32 @@ def test_an_id_that_stands_twice_stops_the_run(root):
 
 
 def test_the_last_run_goes_on_when_it_was_interrupted_and_the_same_is_asked(root):
-    assert unfinished_run(root, Ask(run_id="r2"), "torch") is None, "there was none"
+    assert unfinished_run(root, Ask(run_id="r2"), RetagConfig()) is None, "there was none"
     catalogue(root, "a", "b", "new")
     planned(root)
-    assert unfinished_run(root, Ask(run_id="r2"), "torch") == "r1"
-    assert unfinished_run(root, Ask(run_id="r2", catalog_version=1), "torch") == "r1"
+    assert unfinished_run(root, Ask(run_id="r2"), RetagConfig()) == "r1"
+    assert unfinished_run(root, Ask(run_id="r2", catalog_version=1), RetagConfig()) == "r1"
     asked = [{"only": "all"}, {"limit": 5}, {"retry_failed": True}, {"catalog_version": 0}]
     for other in asked:
-        assert unfinished_run(root, Ask(run_id="r2", **other), "torch") is None, other
-    assert unfinished_run(root, Ask(run_id="r2"), "openvino") is None
+        assert unfinished_run(root, Ask(run_id="r2", **other), RetagConfig()) is None, other
+    assert unfinished_run(root, Ask(run_id="r2"), RetagConfig(backend="openvino")) is None
+
+
+def test_a_run_whose_plan_was_vacuumed_does_not_go_on(root):
+    catalogue(root, "a", "b", "new")
+    planned(root)
+    vacuum(root, PredictionsConfig(), older_than_days=0)
+    assert unfinished_run(root, Ask(run_id="r2"), RetagConfig()) is None
+    with pytest.raises(ConflictError, match="plan of run r1 was vacuumed") as caught:
+        run(root, "r1")
+    assert "new run" in caught.value.hint
 
 
 def test_a_run_that_tried_failed_tracks_again_goes_on_as_such_a_run_only(root):
     catalogue(root, "a", "b", "new")
     planned(root, retry_failed=True)
-    assert unfinished_run(root, Ask(run_id="r2"), "torch") is None
-    assert unfinished_run(root, Ask(run_id="r2", retry_failed=True), "torch") == "r1"
+    assert unfinished_run(root, Ask(run_id="r2"), RetagConfig()) is None
+    assert unfinished_run(root, Ask(run_id="r2", retry_failed=True), RetagConfig()) == "r1"
 
 
 def committed(root):
@@ -226,13 +258,13 @@ def test_it_does_not_go_on_after(root, since):
     catalogue(root, "a", "b", "new")
     planned(root)
     since(root)
-    assert unfinished_run(root, Ask(run_id="r2"), "torch") is None
+    assert unfinished_run(root, Ask(run_id="r2"), RetagConfig()) is None
 
 
 def test_a_run_that_was_limited_does_not_go_on_as_one_that_was_not(root):
     catalogue(root, "a", "b", "new", "newer")
     assert planned(root, limit=1).n_left == 1
-    assert unfinished_run(root, Ask(run_id="r2"), "torch") is None
+    assert unfinished_run(root, Ask(run_id="r2"), RetagConfig()) is None
 
 
 def test_the_root_cause_is_the_innermost_error_that_says_something():

@@ -13,7 +13,7 @@ from tagfleet.errors import CountsError, GateRefused
 from tagfleet.fleet.plan import Ask, Touched
 from tagfleet.fleet.resources import GateConfig, RayConfig, RetagConfig
 from tagfleet.fleet.retag import retag
-from tagfleet.fleet.rewriting import ROWS_PER_GROUP, groups_to_rewrite
+from tagfleet.fleet.rewriting import GROUPS_PER_TASK, ROWS_PER_GROUP, groups_to_rewrite, in_tasks
 from tagfleet.fleet.stages import RunFacts, of_run, prediction_columns
 from tagfleet.model.calibration import AxisCalibration, Calibration
 from tagfleet.schemas import PREDICTIONS
@@ -201,12 +201,32 @@ def test_groups_hold_each_file_that_must_be_written_once(files):
         assert len(group) == 1 or sum(file.n_rows for file in group) <= ROWS_PER_GROUP
 
 
+@given(st.integers(0, 3000), st.integers(1, 64))
+def test_tasks_have_each_group_once_and_are_enough_for_all_workers(n_groups, n_workers):
+    tasks = [asked["n"].to_pylist() for asked in in_tasks(n_groups, n_workers)]
+    assert [n for task in tasks for n in task] == list(range(n_groups))
+    assert len(tasks) >= min(n_groups, 4 * n_workers)
+    assert all(len(task) <= GROUPS_PER_TASK for task in tasks)
+
+
+def test_a_task_of_many_groups_reads_the_plan_once(root, monkeypatch):
+    publish(root, TAGGER.with_calibration(OTHER))
+    from tagfleet.fleet import rewriting
+
+    monkeypatch.setattr(rewriting, "ROWS_PER_GROUP", 1)
+    whole, read = rewriting.plans_rows, []
+    monkeypatch.setattr(rewriting, "plans_rows", lambda *asked: read.append(asked) or whole(*asked))
+    assert run(root, "second").work == {"stored": N}
+    assert len(read) == 1 and len(Predictions(root).files(2)) == 3
+    assert rows_of(root) == table_of(TAGGER.with_calibration(OTHER)).select(SHOWN.names).cast(SHOWN)
+
+
 def test_a_base_that_is_not_what_the_plan_saw_stops_the_run(root, monkeypatch):
     publish(root, TAGGER.with_calibration(OTHER))
     from tagfleet.fleet import rewriting
 
-    whole = rewriting.plan_rows
-    monkeypatch.setattr(rewriting, "plan_rows", lambda root, file: whole(root, file).slice(1))
+    whole = rewriting.plans_rows
+    monkeypatch.setattr(rewriting, "plans_rows", lambda root, plan: (rows.slice(1) for rows in whole(root, plan)))
     with pytest.raises(CountsError, match=r"the plan says|is not replaced|has"):
         run(root, "second")
     assert Predictions(root).table.version() == 1

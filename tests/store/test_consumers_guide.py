@@ -118,6 +118,15 @@ def test_the_loader_keeps_an_index_at_the_latest_version(search, tmp_path):
     assert Search.n_requests == n_requests, "nothing had changed"
 
 
+def test_a_search_engine_that_is_ill_is_not_taken_for_an_empty_one(search, tmp_path, monkeypatch):
+    predictions = Predictions(Storage(str(tmp_path / "root")))
+    tag(predictions, ["a"], "r1", n_catalog=1)
+    monkeypatch.setattr(Search, "do_GET", lambda self: self.answer({"error": "busy"}, 503))
+    done = run(LOADER, predictions.root.root, search, "tracks", cwd=tmp_path)
+    assert done.returncode and "503" in done.stderr
+    assert not Search.documents
+
+
 def test_the_loader_has_some_twenty_lines():
     lines = [line for line in LOADER.splitlines() if line.strip() and not line.startswith(("import", "from"))]
     assert len(lines) <= 20

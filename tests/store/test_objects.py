@@ -1,6 +1,7 @@
 import os
 import pickle
 import stat
+import tempfile
 import unicodedata
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -54,6 +55,17 @@ def test_write_replaces_and_delete_may_be_repeated(any_root):
     assert not root.exists("k")
     with pytest.raises(NotFoundError, match="does not exist"):
         root.read("k")
+
+
+@pytest.mark.parametrize("size", [0, 1, 20 << 20])
+def test_an_open_file_is_put_whole(any_root, size):
+    root, data = Storage(any_root), os.urandom(size)
+    root.write("x/file", b"before")
+    with tempfile.TemporaryFile() as file:
+        file.write(data)
+        root.write_file("x/file", file)
+    assert root.read("x/file") == data
+    assert [info.key for info in root.list("x")] == ["x/file"]
 
 
 def test_a_folder_is_no_object(any_root):
@@ -112,7 +124,7 @@ def test_storage_travels_to_other_processes(any_root):
 
 def test_what_another_process_is_just_writing_is_not_listed(tmp_path):
     root = Storage(str(tmp_path))
-    temporary = objects._written_beside(root.uri("a/k"), b"half")
+    temporary = objects._written_beside(root.uri("a/k"), [b"half"])
     assert list(root.list("a")) == []
     temporary.replace(tmp_path / "a" / "k")
     assert [info.key for info in root.list("a")] == ["a/k"]

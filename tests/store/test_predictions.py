@@ -62,6 +62,34 @@ def test_nights_follow_each_other(predictions):
     assert who(predictions) == {"a": "r1", "b": "r1", "c": "r1", "d": "r2"}
 
 
+def test_going_back_is_going_back_a_run_whatever_else_was_committed(local):
+    """Versions 1 to 3 are runs, 4 joins files, 5 is back to 2."""
+    for n in (1, 2, 3):
+        tag(local, [f"{n}"], f"r{n}", n_catalog=n)
+    assert local.table.compact(32 << 20) == 4
+    assert (local.changed_by(4).version, local.changed_by(3).version) == (3, 3)
+    assert local.rollback() == (2, 5)
+    assert who(local) == {"1": "r1", "2": "r2"}
+    assert [version.restored for version in local.table.history(2)] == [2, None]
+    assert local.table.compact(32 << 20) == 6
+    assert local.rollback() == (1, 7), "one run further, not forth again"
+    assert who(local) == {"1": "r1"}
+    with pytest.raises(NotFoundError, match="no snapshot 0"):
+        local.rollback()
+    tag(local, ["9"], "r9", n_catalog=2)
+    assert local.rollback() == (7, 9)
+
+
+@pytest.mark.parametrize("change", [Path.unlink, lambda path: path.write_bytes(path.read_bytes()[:-1])])
+def test_a_part_that_is_not_what_was_written_is_not_committed(local, change):
+    """Deleted by a vacuum that thought the run dead, or cut off by a disk."""
+    prepared = prepare(local, ["a", "b"], "r1", n_catalog=2)
+    change(Path(local.root.uri(f"predictions/{prepared.added[0].path}")))
+    with pytest.raises(CountsError, match="1 data files of run r1 are gone or not what it wrote"):
+        local.commit(prepared)
+    assert local.table.version() == 0
+
+
 def test_rows_that_are_made_again_from_what_is_stored_stand_beside_those_that_are_not(predictions):
     """One commit: a from its audio, b and c from what is stored of them, d as it is, e gone, f left to the next run."""
     tag(predictions, ["a", "b", "d", failed("c"), "e"], "r1", n_catalog=5)
