@@ -20,11 +20,12 @@ from tagfleet.fleet.retag_report import RetagReport, RunTimes, make_report, stor
 from tagfleet.fleet.runs import Watch, unwatched
 from tagfleet.fleet.taggers import load_tagger
 from tagfleet.fleet.tagging import adopt, left_to_do, make_parts
+from tagfleet.fleet.tallying import Made, add_up
 from tagfleet.model.tagger import Tagger
 from tagfleet.store.config import PredictionsConfig
 from tagfleet.store.models import ModelRef
 from tagfleet.store.objects import Storage
-from tagfleet.store.parts import PartFile, find_parts
+from tagfleet.store.parts import Tally, find_parts
 from tagfleet.store.predictions import Expected, Predictions
 from tagfleet.store.tables import Table
 
@@ -78,16 +79,17 @@ def retag(
         ref, tagger = open_model(root, ask.model, config, audio)
         plan = stored_plan(root, ask.run_id) or plan_run(root, ref, tagger, ask, config, ray_config)
         check_plan(predictions, plan, tagger, ref)
-        adopted = adopt(find_parts(root, plan.run_id), plan)
+        adopted, made = Made(adopt(find_parts(root, plan.run_id), plan)), Made()
         tell(_what_will_be_done(plan, adopted))
-        left = left_to_do(root, plan, adopted)
+        left = left_to_do(root, plan, adopted.parts)
         # Ray stays to the end: what is told to Prometheus of the whole run goes through it.
         with ray_job(ray_config) if left.needs_ray else nullcontext():
-            parts = [*adopted, *make_parts(root, plan, tagger, left, config, limits, ray_config, watch)]
-            check_failures(parts, plan, config)
-            prepared = predictions.prepare(parts, expected(plan))
+            for part in make_parts(root, plan, tagger, left, config, limits, ray_config, watch):
+                made.add(part)
+            check_failures(add_up([adopted.tally, made.tally]), plan, config)
+            prepared = predictions.prepare([*adopted.parts, *made.parts], expected(plan))
             times = RunTimes(began_at=began_at, seconds=time.monotonic() - start, price_per_hour=price_per_hour)
-            report = make_report(plan, parts, adopted, prepared, times, config)
+            report = make_report(plan, made, adopted, prepared, times, config)
             show_report(report)
             # The report first, the commit last: a run that dies in between has published nothing, and makes both again.
             write_report(root, report)
@@ -154,22 +156,21 @@ def check_plan(predictions: Predictions, plan: Plan, tagger: Tagger, ref: ModelR
         )
 
 
-def _what_will_be_done(plan: Plan, adopted: Sequence[PartFile]) -> str:
-    done = sum(part.n_rows for part in adopted if not part.replaces)
+def _what_will_be_done(plan: Plan, adopted: Made) -> str:
     text = f"Run {plan.run_id}: {plan.n_to_tag} of {plan.n_catalog} tracks to tag with {plan.model}"
     if plan.n_stored:
         text += f", {plan.n_stored} of them without their audio"
-    return text + (f"; {done} are done already" if done else "")
+    return text + (f"; {adopted.n_heard} are done already" if adopted.n_heard else "")
 
 
-def check_failures(parts: Sequence[PartFile], plan: Plan, config: RetagConfig) -> None:
+def check_failures(counted: Tally, plan: Plan, config: RetagConfig) -> None:
     """Raise TooManyFailures when `max_error_rate` and `min_errors` refuse the share of new failures.
 
-    Tracks that failed before and are only tried again are not counted: else a few lost files would stop every later
-    run.
+    counted: of all parts of the run. Tracks that failed before and are only tried again are not among the new ones:
+    else a few lost files would stop every later run.
     """
     tried = plan.n_listen - plan.reasons.get(RETRY, 0)
-    failed = sum(part.tally.n_new_failures for part in parts)
+    failed = counted.n_new_failures
     if failed >= config.min_errors and failed > config.max_error_rate * tried:
         raise TooManyFailures(
             f"{failed} of {tried} tracks failed, more than {config.max_error_rate:.2%}; nothing was published",

@@ -12,9 +12,8 @@ from tagfleet.fleet.distribution import Distribution, total_of, without
 from tagfleet.fleet.gate import GateValue, gate_values
 from tagfleet.fleet.plan import Plan
 from tagfleet.fleet.resources import RetagConfig
-from tagfleet.fleet.tallying import add_up
+from tagfleet.fleet.tallying import Made, add_up
 from tagfleet.store.objects import Storage
-from tagfleet.store.parts import PartFile
 from tagfleet.store.predictions import Predictions, Prepared
 
 REPORT_FILE = "report.json"
@@ -85,20 +84,18 @@ class RetagReport:
 
 def make_report(
     plan: Plan,
-    parts: Sequence[PartFile],
-    adopted: Sequence[PartFile],
+    made: Made,
+    adopted: Made,
     prepared: Prepared,
     times: RunTimes,
     config: RetagConfig,
 ) -> RetagReport:
-    """All numbers of a run whose parts are complete. adopted: those of `parts` that were there before this start."""
-    known = {part.path for part in adopted}
-    whole, mine = add_up(p.tally for p in parts), add_up(p.tally for p in parts if p.path not in known)
+    """All numbers of a run whose parts are complete: those that this start made, and those that were there before."""
+    mine = made.tally
+    whole = add_up([adopted.tally, mine])
     labels = total_of([without(plan.before, plan.leaving), whole.labels])
     n_after = plan.n_before - plan.n_leaving + whole.n_tagged
     gate = gate_values(plan.before, labels, plan.n_before, n_after, whole.flips, config.gate)
-    heard = [part for part in parts if not part.replaces]
-    n_heard = sum(part.n_rows for part in heard if part.path not in known)
     seconds = times.seconds
     # Clocks of machines differ, and may be set while a run is at work.
     startup_s = min(max(0.0, mine.began_at - times.began_at), seconds) if mine.began_at else 0.0
@@ -119,12 +116,12 @@ def make_report(
         reasons=plan.reasons,
         work=plan.work,
         failures=dict(Counter(whole.failures)),
-        n_heard=n_heard,
-        n_adopted=sum(part.n_rows for part in heard if part.path in known),
+        n_heard=made.n_heard,
+        n_adopted=adopted.n_heard,
         planned_at=plan.planned_at,
         seconds=round(seconds, 1),
         startup_s=round(startup_s, 1),
-        tracks_per_second=round(n_heard / max(1e-3, seconds - startup_s), 2),
+        tracks_per_second=round(made.n_heard / max(1e-3, seconds - startup_s), 2),
         realtime_per_core=round(mine.audio_s / cpu_s, 1) if cpu_s else 0.0,
         audio_s=round(mine.audio_s, 1),
         cpu_s={stage: round(s, 3) for stage, s in mine.cpu_s.items()},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -34,23 +34,21 @@ PARTS_PER_WORKER = 8
 _NETWORK = pa.array([DECODE, NETWORK])
 
 
-def adopt(found: Sequence[PartFile], plan: Plan) -> list[PartFile]:
+def adopt(found: Iterable[PartFile], plan: Plan) -> Iterator[PartFile]:
     """Of the parts that earlier starts left, those that this start need not make again; none overlaps another.
 
-    What was given up at the end of an earlier start is tried once more.
+    found: in an order that every start gives. What was given up at the end of an earlier start is tried once more.
     """
-    adopted: list[PartFile] = []
     rows = np.zeros(_n_rows(plan), bool)
     replaced: set[str] = set()
-    for part in sorted(found, key=lambda part: part.path):
+    for part in found:
         if part.last and part.n_failed:
             continue
         if not replaced.isdisjoint(part.replaces) or any(rows[first:stop].any() for first, stop in part.rows):
             continue
         replaced |= set(part.replaces)
         _mark(rows, part)
-        adopted.append(part)
-    return adopted
+        yield part
 
 
 @dataclass(frozen=True, kw_only=True)

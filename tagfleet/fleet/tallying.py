@@ -12,7 +12,40 @@ import pyarrow.compute as pc
 from tagfleet.fleet.distribution import by_axis, distribution, total_of
 from tagfleet.fleet.plan import RETRY
 from tagfleet.labels.taxonomy import Taxonomy
-from tagfleet.store.parts import Tally
+from tagfleet.store.parts import PartFile, Tally
+
+_TALLIES_AT_ONCE = 256
+_NO_FAILURES = Tally()
+
+
+class Made:
+    """Parts of a run: of each what the commit needs, and the sum of what all of them count.
+
+    The counts of a part are kilobytes. Those of hundreds of thousands are not kept.
+    """
+
+    def __init__(self, parts: Iterable[PartFile] = ()) -> None:
+        self.parts: list[PartFile] = []
+        """Of their tallies the failures only."""
+        self.n_heard = 0
+        """Rows that are not rewritten ones."""
+        self._tallies: list[Tally] = []
+        for part in parts:
+            self.add(part)
+
+    def add(self, part: PartFile) -> None:
+        """One more."""
+        self.n_heard += 0 if part.replaces else part.n_rows
+        self._tallies.append(part.tally)
+        if len(self._tallies) == _TALLIES_AT_ONCE:
+            self._tallies = [add_up(self._tallies)]
+        failures = Tally(failures=part.tally.failures) if part.tally.failures else _NO_FAILURES
+        self.parts.append(part.model_copy(update={"tally": failures}))
+
+    @property
+    def tally(self) -> Tally:
+        """The sum."""
+        return add_up(self._tallies)
 
 
 def tally_rows(log_mels: pa.Table, rows: Sequence[Mapping[str, Any]], taxonomy: Taxonomy) -> Tally:

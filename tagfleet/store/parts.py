@@ -11,7 +11,7 @@ import hashlib
 import io
 import re
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -28,6 +28,7 @@ from tagfleet.store.s3 import arrow_errors
 FOLDER = "predictions"
 _FOOTER = b"tagfleet.part"
 _READERS = 16
+_FOUND_AT_ONCE = 1_000
 
 
 class Tally(Section):
@@ -124,7 +125,7 @@ def parquet_bytes(rows: pa.Table) -> bytes:
     return data.getvalue()
 
 
-def find_parts(root: Storage, run_id: str) -> list[PartFile]:
+def find_parts(root: Storage, run_id: str) -> Iterator[PartFile]:
     """The parts that earlier starts of a run finished, by path; files that say nothing of themselves are left out."""
     found = [info for info in root.list(f"{FOLDER}/{run_folder(run_id)}") if info.key.endswith(".parquet")]
     filesystem, base = root.arrow_filesystem()
@@ -142,5 +143,7 @@ def find_parts(root: Storage, run_id: str) -> list[PartFile]:
         return part.model_copy(update={"path": key.removeprefix(f"{FOLDER}/"), "size_bytes": size_bytes})
 
     with ThreadPoolExecutor(_READERS) as pool:
-        read_all = pool.map(read, [info.key for info in found], [info.size_bytes for info in found])
-        return [part for part in read_all if part is not None]
+        for first in range(0, len(found), _FOUND_AT_ONCE):
+            some = found[first : first + _FOUND_AT_ONCE]
+            read_some = pool.map(read, [info.key for info in some], [info.size_bytes for info in some])
+            yield from (part for part in read_some if part is not None)

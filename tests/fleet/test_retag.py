@@ -27,7 +27,7 @@ from tagfleet.schemas import TRACKS, conform
 from tagfleet.store.config import PredictionsConfig
 from tagfleet.store.models import ModelStore
 from tagfleet.store.objects import Storage
-from tagfleet.store.parts import PartFile, Tally
+from tagfleet.store.parts import Tally
 from tagfleet.store.predictions import Predictions
 from tagfleet.store.tables import Table
 from tests.model.taggers import random_tagger
@@ -100,35 +100,32 @@ def plan_of(reasons):
     )
 
 
-def parts(n_rows, *, n_failed, n_new):
-    """Two, as if one of them had held all that failed."""
-    bad = Tally(failures={"decode/corrupt": n_failed}, n_new_failures=n_new)
-    whole = PartFile(path="p", run_id="r1", n_rows=n_rows - n_failed, id_checksum=0)
-    return [whole, PartFile(path="q", run_id="r1", n_rows=n_failed, id_checksum=0, tally=bad)]
+def counted(n_failed, *, n_new):
+    return Tally(failures={"decode/corrupt": n_failed}, n_new_failures=n_new)
 
 
 def test_too_many_new_failures_publish_nothing():
     config = RetagConfig(max_error_rate=0.1, min_errors=3)
     plan = plan_of({"new": 20})
-    check_failures(parts(20, n_failed=2, n_new=2), plan, config)
+    check_failures(counted(2, n_new=2), plan, config)
     with pytest.raises(TooManyFailures, match=r"3 of 20 tracks failed, more than 10.00%"):
-        check_failures(parts(20, n_failed=3, n_new=3), plan, config)
+        check_failures(counted(3, n_new=3), plan, config)
     with pytest.raises(TooManyFailures):
-        check_failures(parts(20, n_failed=1, n_new=1), plan, RetagConfig(max_error_rate=0, min_errors=1))
+        check_failures(counted(1, n_new=1), plan, RetagConfig(max_error_rate=0, min_errors=1))
 
 
 def test_tracks_that_could_not_be_fetched_before_do_not_stop_every_later_run():
     plan = plan_of({"new": 330, "retry": 500})
-    check_failures(parts(830, n_failed=500, n_new=0), plan, RetagConfig())
-    check_failures(parts(830, n_failed=503, n_new=3), plan, RetagConfig())
+    check_failures(counted(500, n_new=0), plan, RetagConfig())
+    check_failures(counted(503, n_new=3), plan, RetagConfig())
     with pytest.raises(TooManyFailures, match="10 of 330"):
-        check_failures(parts(830, n_failed=510, n_new=10), plan, RetagConfig())
+        check_failures(counted(510, n_new=10), plan, RetagConfig())
 
 
 def test_a_failed_row_that_is_only_carried_over_is_no_new_failure():
     """A new model on tracks that cannot be decoded: rows are written anew, and nothing is tried."""
     plan = replace(plan_of({"model": 100}), work={"stored": 100})
-    check_failures(parts(100, n_failed=100, n_new=0), plan, RetagConfig())
+    check_failures(counted(100, n_new=0), plan, RetagConfig())
 
 
 def test_other_audio_settings_than_the_taggers_are_refused(root):

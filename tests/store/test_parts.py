@@ -58,8 +58,8 @@ def test_a_part_comes_back_as_it_was_told_and_no_reader_sees_it(root):
     assert (part.n_rows, part.id_checksum) == (3, id_checksum(ids("c", "b", "a")))
     assert part.size_bytes == len(root.read(f"predictions/{part.path}"))
     assert part.n_failed == 3 and PartFile.model_validate_json(part.model_dump_json()) == part
-    assert find_parts(root, "夜 run 1") == [part]
-    assert find_parts(root, "another") == []
+    assert list(find_parts(root, "夜 run 1")) == [part]
+    assert list(find_parts(root, "another")) == []
     assert not root.exists("predictions/_delta_log/00000000000000000000.json")
 
 
@@ -73,7 +73,7 @@ def test_rows_of_another_schema_are_no_part(local):
     part = PartFile(path="", run_id="r1", n_rows=0, id_checksum=0)
     with pytest.raises(CatalogError, match="column uri must not be empty"):
         write_part(local, table(tagged("a")).drop_columns(["uri"]), part)
-    assert find_parts(local, "r1") == []
+    assert list(find_parts(local, "r1")) == []
     narrower = write_part(local, table(tagged("a")).drop_columns(["log_mels", "mood"]), part)
     assert pq.read_schema(local.uri(f"predictions/{narrower.path}")).equals(PREDICTIONS)
 
@@ -88,7 +88,7 @@ def test_a_runs_folder_is_one_plain_name_in_the_tables(run_id):
 def test_runs_whose_folder_has_the_same_name_do_not_find_each_others_parts(local):
     assert run_folder("夜") == run_folder("朝")
     night, morning = (part_of(local, [tagged(run_id)], run_id) for run_id in ("夜", "朝"))
-    assert (find_parts(local, "夜"), find_parts(local, "朝")) == ([night], [morning])
+    assert (list(find_parts(local, "夜")), list(find_parts(local, "朝"))) == ([night], [morning])
 
 
 def test_of_all_that_lies_in_a_runs_folder_only_its_own_parts_are_found(root):
@@ -115,7 +115,7 @@ def test_of_all_that_lies_in_a_runs_folder_only_its_own_parts_are_found(root):
         root.write(f"{folder}/{name}.parquet", text)
     root.write(f"{folder}/notes.txt", b"not Parquet")
     part_of(root, [tagged("d")], "r2")
-    assert find_parts(root, "r1") == sorted(mine, key=lambda part: part.path)
+    assert list(find_parts(root, "r1")) == sorted(mine, key=lambda part: part.path)
 
 
 def test_a_part_lies_where_it_is_found(local):
@@ -124,7 +124,7 @@ def test_a_part_lies_where_it_is_found(local):
     copied = f"{run_folder('r1')}/copied.parquet"
     local.write(f"predictions/{copied}", local.read(f"predictions/{part.path}"))
     local.delete(f"predictions/{part.path}")
-    assert find_parts(local, "r1") == [part.model_copy(update={"path": copied})]
+    assert list(find_parts(local, "r1")) == [part.model_copy(update={"path": copied})]
 
 
 def test_a_store_that_cannot_be_read_is_an_error_and_not_a_run_without_parts(local, monkeypatch):
@@ -135,7 +135,7 @@ def test_a_store_that_cannot_be_read_is_an_error_and_not_a_run_without_parts(loc
 
     monkeypatch.setattr(pq, "read_schema", fails)
     with pytest.raises(StorageError, match=part.path):
-        find_parts(local, "r1")
+        list(find_parts(local, "r1"))
 
 
 def test_no_part_is_half_written(local, monkeypatch):
@@ -147,7 +147,7 @@ def test_no_part_is_half_written(local, monkeypatch):
     monkeypatch.setattr(os, "fsync", dies)
     with pytest.raises(KeyboardInterrupt):
         part_of(local, [tagged("a")], "r1")
-    assert find_parts(local, "r1") == []
+    assert list(find_parts(local, "r1")) == []
 
 
 @given(st.lists(st.text(st.characters(codec="utf-8")), max_size=8), st.randoms())

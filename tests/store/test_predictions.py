@@ -375,7 +375,7 @@ def test_a_staged_snapshot_without_rows_is_an_empty_table(local):
 
 def test_what_an_interrupted_run_left_is_what_its_second_start_commits(local):
     parts, plan = work_of(local, ["a", "b", "c"], "r1", n_catalog=3)
-    assert local.commit(local.prepare(find_parts(local.root, "r1"), plan)) == 1
+    assert local.commit(local.prepare(list(find_parts(local.root, "r1")), plan)) == 1
     assert who(local) == {"a": "r1", "b": "r1", "c": "r1"}
     assert {file.path for file in local.files()} == {part.path for part in parts}
 
