@@ -38,6 +38,8 @@ from tagfleet.store.parts import PartFile, write_part
 
 _PASSING = pa.array(["unreachable", "changed", "timeout"])
 """What may be over in some minutes: such tracks get a second chance at the end of the run."""
+_TRACKS_AT_ONCE = 8
+"""Whose log-mels a worker holds, 245 KB each and as much again while they are gathered."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,13 +120,14 @@ class Tagging:
         """One PARTS row; the part's rows are one per row of `block`, failed ones passed through."""
         began_at, start = time.time(), time.monotonic()
         cpu_s: dict[str, float] = {}
-        log_mels = self.listening(block) if self.listening else block
-        if not self.last:
-            log_mels = log_mels.filter(pc.invert(pc.fill_null(pc.is_in(log_mels["error_reason"], _PASSING), False)))
+        heard, rows = [], []
+        for some in self._log_mels(block):
+            with _cpu_time(cpu_s, "network"):
+                rows += [self._row(track, log_mel) for track, log_mel in self._tracks(some)]
+            heard.append(some if self.run.keep_log_mels else some.drop_columns(["log_mel"]))
+        log_mels = pa.concat_tables(heard)
         if not log_mels.num_rows:
             return PARTS.empty_table()
-        with _cpu_time(cpu_s, "network"):
-            rows = [self._row(track, log_mel) for track, log_mel in self._tracks(log_mels)]
         if self.run.keep_log_mels:
             keep_log_mels(self.root, log_mels, rows, self.run.run_id)
         tally = tally_rows(log_mels, rows, self.tagger.taxonomy)
@@ -144,6 +147,15 @@ class Tagging:
         part = write_part(self.root, table, part.model_copy(update={"tally": tally}))
         count_part(part)
         return part_table(part)
+
+    def _log_mels(self, block: pa.Table) -> Iterator[pa.Table]:
+        """LOG_MELS rows of a block, a few at a time: it is not held in memory what all of its tracks sound like."""
+        for start in range(0, block.num_rows, _TRACKS_AT_ONCE):
+            some = block.slice(start, _TRACKS_AT_ONCE)
+            log_mels = self.listening(some) if self.listening else some
+            if not self.last:
+                log_mels = log_mels.filter(pc.invert(pc.fill_null(pc.is_in(log_mels["error_reason"], _PASSING), False)))
+            yield log_mels
 
     def _tracks(self, log_mels: pa.Table) -> Iterator[tuple[dict[str, Any], NDArray[np.float32]]]:
         audio = self.tagger.audio
@@ -221,7 +233,7 @@ def _ranges(places: pa.ChunkedArray) -> tuple[tuple[int, int], ...]:
 def _cpu_time(into: dict[str, Any], name: str) -> Iterator[None]:
     start = time.process_time()
     yield
-    into[name] = time.process_time() - start
+    into[name] = into.get(name, 0.0) + time.process_time() - start
 
 
 def _peak_memory_mb() -> float:
