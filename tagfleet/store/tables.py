@@ -355,9 +355,10 @@ class Table:
         if self.root.remote:
             # deltalake says little of what went wrong with the server: a plain request says it in our words.
             next(self.root.list(self.key), None)
-        text = str(error).strip().splitlines()
+        # It tells causes on lines of their own, the last of which says most.
+        text = " ".join(str(error).split())[:_MOST_OF_AN_ERROR]
         return StorageError(
-            f"{self.root.uri(self.key)}: {text[0] if text else type(error).__name__}",
+            f"{self.root.uri(self.key)}: {text or type(error).__name__}",
             hint="check --root, storage.endpoint_url, the bucket and the AWS credentials",
         )
 
@@ -370,6 +371,7 @@ def _broke_off(error: Exception) -> bool:
 NO_TABLE = -1
 """The version of a table that does not exist yet."""
 KEPT_FILE = "_kept.json"
+_MOST_OF_AN_ERROR = 500
 LOG_DAYS = 400
 """How long commits stay in the log: longer than any history that can be asked for. The deltalake package deletes older
 ones when it writes a checkpoint, each 100 commits; opening a table reads the last checkpoint and what came after it."""
