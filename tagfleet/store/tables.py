@@ -7,6 +7,7 @@ that carries a run id records it as an application transaction in the same commi
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -356,7 +357,7 @@ class Table:
             # deltalake says little of what went wrong with the server: a plain request says it in our words.
             next(self.root.list(self.key), None)
         # It tells causes on lines of their own, the last of which says most.
-        text = " ".join(str(error).split())[:_MOST_OF_AN_ERROR]
+        text = " ".join(_COLOURED_ARROW.sub(" ", str(error)).split())[:_MOST_OF_AN_ERROR]
         return StorageError(
             f"{self.root.uri(self.key)}: {text or type(error).__name__}",
             hint="check --root, storage.endpoint_url, the bucket and the AWS credentials",
@@ -372,6 +373,7 @@ NO_TABLE = -1
 """The version of a table that does not exist yet."""
 KEPT_FILE = "_kept.json"
 _MOST_OF_AN_ERROR = 500
+_COLOURED_ARROW = re.compile(r"\x1b\[[0-9;]*m|↳")
 LOG_DAYS = 400
 """How long commits stay in the log: longer than any history that can be asked for. The deltalake package deletes older
 ones when it writes a checkpoint, each 100 commits; opening a table reads the last checkpoint and what came after it."""
