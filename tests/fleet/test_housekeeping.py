@@ -14,35 +14,15 @@ from tagfleet.fleet import housekeeping
 from tagfleet.fleet import lease as leases
 from tagfleet.fleet.housekeeping import compact, publish, rollback, tidy_up, vacuum
 from tagfleet.fleet.lease import last_lease, lease
-from tagfleet.fleet.plan import Plan, create_plan
+from tagfleet.fleet.plan import create_plan
 from tagfleet.store.config import PredictionsConfig
 from tagfleet.store.objects import PROBE, Storage
 from tagfleet.store.predictions import Predictions
+from tests.fleet.test_plan import plan_of
 from tests.store.rows import prepare, tag, tagged, work_of
 
 CONFIG = PredictionsConfig()
-PLAN_OF_DEAD = Plan(
-    run_id="dead",
-    model="tagger:1",
-    model_id="x",
-    lineage={},
-    backend="torch",
-    only="stale",
-    catalog_version=0,
-    base_version=4,
-    n_catalog=3,
-    n_base=3,
-    planned_at="2026-11-27T00:00:00+00:00",
-    reasons={"audio": 1},
-    work={"decode": 1},
-    n_waiting=0,
-    n_left=0,
-    id_checksum=0,
-    before={},
-    n_before=0,
-    leaving={},
-    n_leaving=0,
-)
+PLAN_OF_DEAD = plan_of("dead", base_version=4)
 
 
 @pytest.fixture

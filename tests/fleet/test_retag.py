@@ -18,7 +18,7 @@ from tagfleet.errors import (
 from tagfleet.fleet.cluster import root_cause
 from tagfleet.fleet.housekeeping import vacuum
 from tagfleet.fleet.lease import lease
-from tagfleet.fleet.plan import Ask, Plan, stored_plan
+from tagfleet.fleet.plan import Ask, stored_plan
 from tagfleet.fleet.plan_run import plan_run
 from tagfleet.fleet.resources import RayConfig, RetagConfig
 from tagfleet.fleet.retag import check_failures, check_plan, open_model, retag, unfinished_run
@@ -30,6 +30,7 @@ from tagfleet.store.objects import Storage
 from tagfleet.store.parts import Tally
 from tagfleet.store.predictions import Predictions
 from tagfleet.store.tables import Table
+from tests.fleet.test_plan import plan_of
 from tests.model.taggers import random_tagger
 from tests.store.rows import tag, tagged
 
@@ -73,31 +74,10 @@ def run(root, run_id, **asked):
     return retag(root, ask, config=RetagConfig(), limits=DecodeLimits(), ray_config=RayConfig())
 
 
-def plan_of(reasons):
+def to_hear(reasons):
     """A plan in which every row must be heard, for these reasons."""
     n = sum(reasons.values())
-    return Plan(
-        run_id="r1",
-        model="m:1",
-        model_id="m",
-        lineage={},
-        backend="torch",
-        only="stale",
-        catalog_version=0,
-        base_version=None,
-        n_catalog=n,
-        n_base=0,
-        planned_at="2026-11-23T18:00:00+00:00",
-        reasons=reasons,
-        work={"decode": n},
-        n_waiting=0,
-        n_left=0,
-        id_checksum=0,
-        before={},
-        n_before=0,
-        leaving={},
-        n_leaving=0,
-    )
+    return plan_of(n_catalog=n, reasons=reasons, work={"decode": n})
 
 
 def counted(n_failed, *, n_new):
@@ -106,7 +86,7 @@ def counted(n_failed, *, n_new):
 
 def test_too_many_new_failures_publish_nothing():
     config = RetagConfig(max_error_rate=0.1, min_errors=3)
-    plan = plan_of({"new": 20})
+    plan = to_hear({"new": 20})
     check_failures(counted(2, n_new=2), plan, config)
     with pytest.raises(TooManyFailures, match=r"3 of 20 tracks failed, more than 10.00%"):
         check_failures(counted(3, n_new=3), plan, config)
@@ -115,7 +95,7 @@ def test_too_many_new_failures_publish_nothing():
 
 
 def test_tracks_that_could_not_be_fetched_before_do_not_stop_every_later_run():
-    plan = plan_of({"new": 330, "retry": 500})
+    plan = to_hear({"new": 330, "retry": 500})
     check_failures(counted(500, n_new=0), plan, RetagConfig())
     check_failures(counted(503, n_new=3), plan, RetagConfig())
     with pytest.raises(TooManyFailures, match="10 of 330"):
@@ -124,7 +104,7 @@ def test_tracks_that_could_not_be_fetched_before_do_not_stop_every_later_run():
 
 def test_a_failed_row_that_is_only_carried_over_is_no_new_failure():
     """A new model on tracks that cannot be decoded: rows are written anew, and nothing is tried."""
-    plan = replace(plan_of({"model": 100}), work={"stored": 100})
+    plan = replace(to_hear({"model": 100}), work={"stored": 100})
     check_failures(counted(100, n_new=0), plan, RetagConfig())
 
 

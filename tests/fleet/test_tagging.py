@@ -1,6 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tagfleet.fleet import stages
 from tagfleet.fleet.plan import PlanFile
 from tagfleet.fleet.tagging import adopt
 from tagfleet.store.parts import PartFile, Tally
@@ -56,3 +57,13 @@ def test_no_row_is_taken_twice_and_none_that_could_be_is_left(made):
     for one in found:
         if one not in taken:
             assert any(row in rows for first, stop in one.rows for row in range(first, stop))
+
+
+def test_the_cpu_time_of_a_part_is_that_of_all_its_pieces(monkeypatch):
+    clock = iter([1.0, 3.0, 10.0, 14.0])
+    monkeypatch.setattr(stages.time, "process_time", lambda: next(clock))
+    spent = {}
+    for _ in range(2):
+        with stages._cpu_time(spent, "network"):
+            pass
+    assert spent == {"network": 6.0}
