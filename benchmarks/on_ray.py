@@ -38,14 +38,17 @@ def three_runs(root: Storage, tracks: Sequence[BenchTrack], n_rounds: int) -> di
 
 
 def _run(root: Storage, tracks: Sequence[BenchTrack], tree: ProcessTree) -> dict[str, float]:
+    cpu = tree.cpu_s()
+    measured = tag_rounds(root, tracks, RetagConfig())
+    return {**measured, "cpu_s": tree.cpu_s() - cpu}
+
+
+def tag_rounds(root: Storage, tracks: Sequence[BenchTrack], config: RetagConfig) -> dict[str, float]:
+    """Wall seconds of all tracks in the Ray that there is, and the seconds of audio in them."""
     tagger, rows = untrained(root), plan_rows(tracks)
     listening = Listening(root=root, audio=tagger.audio, limits=DecodeLimits())
-    wall, cpu = time.monotonic(), tree.cpu_s()
-    made = tag_tracks(root, run_facts(tagger), listening, rows, RetagConfig(), RayConfig(), last=True)
+    before = time.monotonic()
+    made = tag_tracks(root, run_facts(tagger, config.backend), listening, rows, config, RayConfig(), last=True)
     if sum(part.n_rows for table in made for part in parts_in(table)) != len(tracks):
         raise SystemExit("tracks are missing, so nothing was measured")
-    return {
-        "wall_s": time.monotonic() - wall,
-        "cpu_s": tree.cpu_s() - cpu,
-        "audio_s": sum(track.duration_s for track in tracks),
-    }
+    return {"wall_s": time.monotonic() - before, "audio_s": sum(track.duration_s for track in tracks)}

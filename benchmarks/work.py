@@ -13,7 +13,7 @@ from tagfleet.audio.config import AudioConfig
 from tagfleet.fleet.stages import RunFacts
 from tagfleet.fleet.taggers import load_tagger
 from tagfleet.labels.taxonomy import load_taxonomy
-from tagfleet.model.config import NetworkConfig
+from tagfleet.model.config import Backend, NetworkConfig
 from tagfleet.model.network import TagNet
 from tagfleet.model.tagger import Tagger, TrainingFacts, n_labels
 from tagfleet.schemas import PLAN
@@ -25,16 +25,17 @@ MODEL = "untrained"
 RUN_ID = "bench"
 
 
-def publish_untrained(root: Storage) -> None:
+def publish_untrained(root: Storage, network: NetworkConfig | None = None) -> None:
     """Random weights take as long as trained ones; the batch norms have seen plausible log-mels."""
     taxonomy = load_taxonomy()
     torch.manual_seed(0)
-    net = TagNet(NetworkConfig(), n_labels(taxonomy))
+    network = network or NetworkConfig()
+    net = TagNet(network, n_labels(taxonomy))
     for _ in range(3):
         net(12 * torch.randn(8, 96, 256) - 40)
     tagger = Tagger(
         audio=AudioConfig(),
-        network=NetworkConfig(),
+        network=network,
         taxonomy=taxonomy,
         weights=net.state_dict(),
         facts=TrainingFacts(run_id=RUN_ID, recipe_digest="none", epoch=1, n_train_tracks=1),
@@ -47,9 +48,9 @@ def untrained(root: Storage) -> Tagger:
     return load_tagger(root, MODEL)[1]
 
 
-def run_facts(tagger: Tagger) -> RunFacts:
+def run_facts(tagger: Tagger, backend: Backend = "torch") -> RunFacts:
     """Of a run with that tagger."""
-    return RunFacts(run_id=RUN_ID, model=MODEL, model_id=tagger.model_id, backend="torch", tagged_at=datetime.now(UTC))
+    return RunFacts(run_id=RUN_ID, model=MODEL, model_id=tagger.model_id, backend=backend, tagged_at=datetime.now(UTC))
 
 
 def plan_rows(tracks: Iterable[BenchTrack]) -> pa.Table:

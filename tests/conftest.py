@@ -74,7 +74,7 @@ def any_root(request):
 
 @pytest.fixture(scope="session")
 def ray_local(s3):
-    """The one local Ray of the test session, with two CPUs; its workers find the S3 server."""
+    """The one local Ray of the test session, with two CPUs and a GPU in name; its workers find the S3 server."""
     from tagfleet.fleet.cluster import ray_cluster
     from tagfleet.fleet.resources import RayConfig
 
@@ -84,5 +84,6 @@ def ray_local(s3):
         pytest.MonkeyPatch.context() as patch,
     ):
         patch.setenv("RAY_TMPDIR", folder)
+        patch.setenv("RAY_OVERRIDE_RESOURCES", '{"GPU": 1}')
         with ray_cluster(RayConfig(n_cpus=2)):
             yield

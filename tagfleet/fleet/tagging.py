@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 ROWS_WITHOUT_RAY = 20_000
 """Up to so many rows of touched files are rewritten by this process, where no audio has to be heard."""
+GPU_DEVICE = "cuda"
 PARTS_PER_WORKER = 8
 """At least, as far as the tracks allow: progress is what is written, and the last parts end together."""
 _NETWORK = pa.array([DECODE, NETWORK])
@@ -171,11 +172,12 @@ def tag_tracks(
     if config.gpu_workers:
         tagged = tracks.map_batches(listening, **arrow, **worker, concurrency=config.workers).map_batches(
             Tagging,
-            fn_constructor_kwargs=facts | {"device": "cuda"},
+            fn_constructor_kwargs=facts | {"device": GPU_DEVICE},
             compute=ray.data.ActorPoolStrategy(size=min(config.gpu_workers, len(blocks))),
             num_cpus=GPU_WORKER_CPUS,
             num_gpus=config.gpus_per_worker,
-            **arrow,
+            batch_format="pyarrow",
+            batch_size=n,  # a block: Ray wants a number where there are GPUs
         )
     else:
         n_least, n_most = (min(n, len(blocks)) for n in (n_workers, max(n_workers, grown)))

@@ -127,17 +127,14 @@ class Tagger:
         except RuntimeError as error:
             raise DigestMismatch(f"the weights do not fit the network's settings: {error}") from error
         self._net = None if device is None else with_backend(for_inference(net), backend, device)
-
-    @property
-    def lineage(self) -> dict[str, str]:
-        """What of this tagger decides a prediction, by the names of schemas.LINEAGE."""
-        return {
-            "audio_digest": self.audio.digest,
+        self.lineage: Mapping[str, str] = {
+            "audio_digest": audio.digest,
             "model_id": self.model_id,
             "calibration_digest": self.calibration.digest,
-            "taxonomy_version": self.taxonomy.version,
-            "backend": self.backend,
+            "taxonomy_version": taxonomy.version,
+            "backend": backend,
         }
+        """What of this tagger decides a prediction, by the names of schemas.LINEAGE."""
 
     def with_calibration(self, calibration: Calibration) -> Tagger:
         """The same network under another calibration: weights are shared, `model_id` stays.
@@ -147,6 +144,7 @@ class Tagger:
         calibration.check(self.taxonomy.axes)
         tagger = copy.copy(self)
         tagger.calibration = calibration
+        tagger.lineage = {**self.lineage, "calibration_digest": calibration.digest}
         return tagger
 
     def clip_logits(self, log_mel: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:

@@ -9,29 +9,26 @@ import subprocess
 import sys
 import tempfile
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 import pytest
 
 from tagfleet.audio.config import AudioConfig, DecodeLimits
 from tagfleet.cli.main import exit_code
 from tagfleet.errors import ConflictError, GateRefused, JobError
+from tagfleet.fleet import tagging
 from tagfleet.fleet.plan import Ask, plan_rows
 from tagfleet.fleet.plan_run import plan_run
 from tagfleet.fleet.resources import RayConfig, RetagConfig
 from tagfleet.fleet.retag import open_model, retag
 from tagfleet.fleet.scan import scan
-from tagfleet.fleet.stages import Listening, RunFacts, Tagging
 from tagfleet.model.calibration import AxisCalibration, Calibration
 from tagfleet.store.config import StorageConfig
 from tagfleet.store.models import ModelStore
 from tagfleet.store.objects import Storage
-from tagfleet.store.parts import PartFile, parquet_bytes
+from tagfleet.store.parts import parquet_bytes
 from tagfleet.store.predictions import Predictions
 from tagfleet.store.tables import Table
 from tests.e2e.library import BROKEN, N_GOOD, N_TRACKS, make_library
@@ -167,29 +164,14 @@ def test_the_same_row_bit_for_bit_whatever_the_sharding(tagged):
     assert [file.n_rows for file in Predictions(tagged).files()] == [1] * N_TRACKS
 
 
-def test_the_same_row_whether_one_process_does_all_or_log_mels_travel(root):
-    """As with actors on GPUs: what Listening gives goes through Arrow to another process, which runs the network."""
-    (file,), (ref, tagger) = plan(root, "r1").files, open_model(root, "production", RetagConfig())
-    work = plan_rows(root, file)
-    work = work.append_column("row", pa.array(range(work.num_rows)))
-    facts = RunFacts(
-        run_id="r1", model=str(ref), model_id=tagger.model_id, backend="torch", tagged_at=datetime.now(UTC)
-    )
-    listening = Listening(root=root, audio=tagger.audio, limits=DecodeLimits())
-    made = {}
-    for name, own, asked in (("alone", listening, work), ("apart", None, sent(listening(work)))):
-        (text,) = Tagging(root, facts, last=True, listening=own)(asked)["part"].to_pylist()
-        part = PartFile.model_validate_json(text)
-        assert (part.rows, part.tally.n_tagged, part.n_failed) == (((0, N_TRACKS),), N_GOOD, len(BROKEN))
-        made[name] = pq.read_table(root.uri(f"predictions/{part.path}"))
-    assert made["alone"].equals(made["apart"])
-
-
-def sent(table):
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, table.schema) as writer:
-        writer.write_table(table, max_chunksize=5)
-    return pa.ipc.open_stream(sink.getvalue()).read_all()
+def test_the_same_row_whether_one_process_does_all_or_log_mels_travel(tagged, monkeypatch):
+    """An actor that holds a GPU for the network; the GPU is one in name, and the actor computes on its CPU."""
+    monkeypatch.setattr(tagging, "GPU_DEVICE", "cpu")
+    first = rows(tagged)
+    report = run(tagged, "r2", only="all", workers=1, gpu_workers=1, tracks_per_part=5)
+    assert (report.n_tagged, report.n_failed) == (N_GOOD, len(BROKEN))
+    assert rows(tagged) == first
+    assert max(file.n_rows for file in Predictions(tagged).files()) <= 5
 
 
 def test_an_unchanged_track_costs_nothing_and_a_changed_one_is_made_again(tagged, library):
