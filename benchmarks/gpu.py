@@ -25,6 +25,7 @@ from torch import Tensor
 
 from benchmarks.agreement import table
 from benchmarks.on_ray import tag_rounds
+from benchmarks.stopwatch import ProcessTree
 from benchmarks.tracks import BenchTrack, rendered
 from benchmarks.work import plan_rows, publish_untrained, run_facts, untrained
 from tagfleet.audio.config import DecodeLimits
@@ -38,6 +39,12 @@ from tagfleet.model.tagger import Tagger, n_labels
 from tagfleet.settings import WIDTH_ON_GPU
 from tagfleet.store.objects import Storage
 
+CONFIGS = {
+    "CPUs": RetagConfig(),
+    "CPUs, torch-bf16": RetagConfig(backend="torch-bf16"),
+    "a GPU actor": RetagConfig(gpu_workers=1, backend="torch-bf16"),
+    "2 actors on one GPU": RetagConfig(gpu_workers=2, gpus_per_worker=0.5, backend="torch-bf16"),
+}
 WIDTHS = (NetworkConfig().width, WIDTH_ON_GPU)
 BACKENDS: tuple[Backend, ...] = ("torch", "torch-bf16")
 AT_ONCE = 8
@@ -211,7 +218,7 @@ def stage(root: Storage, heard: pa.Table, backend: Backend, device: str, n_block
     tagging = Tagging(root, run_facts(untrained(root), backend), last=True, device=device)
     tagging(heard)
     cpu, wall = time.process_time(), time.perf_counter()
-    with Busy() if device != "cpu" else _Nobody() as busy:
+    with Busy() if device != "cpu" else Nobody() as busy:
         for _ in range(n_blocks):
             tagging(heard)
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
@@ -219,7 +226,7 @@ def stage(root: Storage, heard: pa.Table, backend: Backend, device: str, n_block
     return [device, backend, f"{n / wall:.0f}", f"{1000 * cpu / n:.2f}", f"{busy.share:.0%}", f"{busy.peak_mb:.0f}"]
 
 
-class _Nobody(Busy):
+class Nobody(Busy):
     def __enter__(self) -> Busy:
         self.share = self.peak_mb = 0.0
         return self
@@ -228,25 +235,29 @@ class _Nobody(Busy):
         pass
 
 
-def under_ray(root: Storage, tracks: Sequence[BenchTrack], n_rounds: int, configs: dict[str, RetagConfig]) -> str:
+def under_ray(root: Storage, tracks: Sequence[BenchTrack], n_rounds: int) -> str:
     """Tracks per second of the whole path: `n_rounds` less one round, which has the same start-up."""
     rows = []
-    for name, config in configs.items():
-        with ray_cluster(RayConfig()):
+    for name, config in CONFIGS.items():
+        with ProcessTree() as tree, ray_cluster(RayConfig()):
             short = tag_rounds(root, tracks, config)
-            with Busy() if config.gpu_workers else _Nobody() as busy:
+            before = actors_cpu_s(tree)
+            with Busy() if config.gpu_workers else Nobody() as busy:
                 long = tag_rounds(root, list(tracks) * n_rounds, config)
+            spent = actors_cpu_s(tree) - before
         n, wall_s = len(tracks) * (n_rounds - 1), long["wall_s"] - short["wall_s"]
         x = (long["audio_s"] - short["audio_s"]) / wall_s
-        cells = [
-            f"{short['wall_s']:.1f}",
-            f"{long['wall_s']:.1f}",
-            f"{n / wall_s:.0f}",
-            f"{x:,.0f}",
-            f"{busy.share:.0%}",
-        ]
-        rows.append([name, *cells])
-    return table(["", "1 round, s", f"{n_rounds} rounds, s", "tracks/s", "x realtime", "GPU busy"], rows)
+        cells = [f"{short['wall_s']:.1f}", f"{long['wall_s']:.1f}", f"{n / wall_s:.0f}", f"{x:,.0f}"]
+        rows.append([name, *cells, f"{spent / long['wall_s']:.2f}", f"{busy.share:.0%}"])
+    return table(
+        ["", "1 round, s", f"{n_rounds} rounds, s", "tracks/s", "x realtime", "CPUs of actors", "GPU busy"], rows
+    )
+
+
+def actors_cpu_s(tree: ProcessTree) -> float:
+    """CPU seconds of the processes that hold the network."""
+    tree.cpu_s()
+    return sum(process.cpu_s for process in tree.seen.values() if "Tagging" in process.name)
 
 
 def main() -> None:
@@ -278,10 +289,8 @@ def main() -> None:
             print(
                 table(["stage on", "backend", "tracks/s", "CPU ms per track", "GPU busy", "MB"], rows), "\n", flush=True
             )
-            if not options.no_ray:
-                configs = {f"{n_cpus} CPUs": RetagConfig()}
-                configs |= {f"and a GPU, {b}": RetagConfig(gpu_workers=1, backend=b) for b in BACKENDS[1:]}
-                print(under_ray(root, tracks, options.rounds, configs), "\n", flush=True)
+        if not options.no_ray:
+            print(f"## under Ray, width {width}\n\n{under_ray(root, tracks, options.rounds)}", flush=True)
 
 
 if __name__ == "__main__":
