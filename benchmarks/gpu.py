@@ -25,7 +25,6 @@ from torch import Tensor
 
 from benchmarks.agreement import table
 from benchmarks.on_ray import tag_rounds
-from benchmarks.stopwatch import ProcessTree
 from benchmarks.tracks import BenchTrack, rendered
 from benchmarks.work import plan_rows, publish_untrained, run_facts, untrained
 from tagfleet.audio.config import DecodeLimits
@@ -239,25 +238,15 @@ def under_ray(root: Storage, tracks: Sequence[BenchTrack], n_rounds: int) -> str
     """Tracks per second of the whole path: `n_rounds` less one round, which has the same start-up."""
     rows = []
     for name, config in CONFIGS.items():
-        with ProcessTree() as tree, ray_cluster(RayConfig()):
+        with ray_cluster(RayConfig()):
             short = tag_rounds(root, tracks, config)
-            before = actors_cpu_s(tree)
             with Busy() if config.gpu_workers else Nobody() as busy:
                 long = tag_rounds(root, list(tracks) * n_rounds, config)
-            spent = actors_cpu_s(tree) - before
         n, wall_s = len(tracks) * (n_rounds - 1), long["wall_s"] - short["wall_s"]
         x = (long["audio_s"] - short["audio_s"]) / wall_s
         cells = [f"{short['wall_s']:.1f}", f"{long['wall_s']:.1f}", f"{n / wall_s:.0f}", f"{x:,.0f}"]
-        rows.append([name, *cells, f"{spent / long['wall_s']:.2f}", f"{busy.share:.0%}"])
-    return table(
-        ["", "1 round, s", f"{n_rounds} rounds, s", "tracks/s", "x realtime", "CPUs of actors", "GPU busy"], rows
-    )
-
-
-def actors_cpu_s(tree: ProcessTree) -> float:
-    """CPU seconds of the processes that hold the network."""
-    tree.cpu_s()
-    return sum(process.cpu_s for process in tree.seen.values() if "Tagging" in process.name)
+        rows.append([name, *cells, f"{busy.share:.0%}"])
+    return table(["", "1 round, s", f"{n_rounds} rounds, s", "tracks/s", "x realtime", "GPU busy"], rows)
 
 
 def main() -> None:

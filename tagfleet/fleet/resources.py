@@ -11,8 +11,8 @@ from tagfleet.config import Section
 from tagfleet.errors import ConfigError
 from tagfleet.model.config import Backend
 
-GPU_WORKER_CPUS = 0.5
-"""CPUs that an actor on a GPU reserves: it copies, and writes data files."""
+GPU_WORKER_CPUS = 1.0
+"""CPUs that an actor on a GPU reserves: the GPU waits for it, not it for the GPU (docs/performance.md)."""
 
 
 class RayConfig(Section):
@@ -62,7 +62,8 @@ class RetagConfig(Section):
     gpu_workers: int = Field(default=0, ge=0)
     """Actors that hold the network on a GPU; 0: every worker runs it for its own tracks, on its CPU."""
     gpus_per_worker: float = Field(default=1.0, gt=0)
-    """GPUs that one such actor reserves: a part of one, or whole ones."""
+    """GPUs that one such actor reserves: a part of one, or whole ones. An actor keeps a tenth of a large GPU busy: with
+    0.25 four share it."""
     backend: Backend = "torch"
     """What computes the network; another one tags all tracks anew. `torch-bf16` and `openvino-bf16` need processors
     that compute in bfloat16, the last two the extra `openvino`. Costs: docs/performance.md."""
@@ -88,7 +89,7 @@ class RetagConfig(Section):
     def _backend_for_gpus(self) -> RetagConfig:
         if self.gpu_workers and self.backend.startswith("openvino"):
             raise ValueError(
-                f"backend {self.backend} computes on CPUs alone; take torch-bf16 for {self.gpu_workers} GPU workers"
+                f"backend {self.backend} computes on CPUs alone; take torch for {self.gpu_workers} GPU workers"
             )
         return self
 

@@ -39,7 +39,7 @@ def with_backend(net: TagNet, backend: Backend, device: str = "cpu") -> TagNet:
         if device != "cpu":
             raise ConfigError(
                 f"backend {backend} computes on the CPU, not on {device}",
-                hint="take torch-bf16 there, or no GPUs (retag.gpu_workers = 0)",
+                hint="take torch there, or no GPUs (retag.gpu_workers = 0)",
             )
         net.blocks = OpenVinoBlocks(net.blocks, backend)
     return net.to(device)

@@ -10,7 +10,7 @@ TWO = [Resources(cpus=1, memory_mb=4000), Resources(cpus=1, memory_mb=4000)]
 def test_stages_that_would_wait_for_each_other_for_ever_are_refused():
     refuse_unfit("retag", retag_demand(RetagConfig()), TWO, None)
     refuse_unfit("retag", retag_demand(RetagConfig(workers=2)), TWO, None)
-    with pytest.raises(ConfigError, match=r"retag needs 2\.5 CPUs \(there: 2\) and 1 GPUs \(there: 0\) at once"):
+    with pytest.raises(ConfigError, match=r"retag needs 3 CPUs \(there: 2\) and 1 GPUs \(there: 0\) at once"):
         refuse_unfit("retag", retag_demand(RetagConfig(workers=2, gpu_workers=1)), TWO, None)
 
 
