@@ -58,7 +58,7 @@ def test_demand_is_that_of_all_processes_at_once():
     assert [(one.cpus, one.gpus) for one in request(found, "train").demand] == [(3, 1), (3, 1)]
     assert [(one.cpus, one.gpus) for one in request(loaded("retag.workers=2")).demand] == [(1, 0), (1, 0)]
     found = loaded("retag.gpu_workers=2", "retag.gpus_per_worker=0.5", "retag.cpus_per_worker=2")
-    assert [(one.cpus, one.gpus) for one in request(found).demand] == [(0.5, 0.5), (0.5, 0.5), (2, 0)]
+    assert [(one.cpus, one.gpus) for one in request(found).demand] == [(1, 0.5), (1, 0.5), (2, 0)]
 
 
 def test_nothing_of_the_environment_is_sent(monkeypatch):
