@@ -21,14 +21,11 @@ HARD_NAME = "曲 一覧 #1?50%&a+b=c"
 
 _ROOT = Path(__file__).parents[1]
 _ON_RAY = ("tests/e2e/", "tests/jobs/", "tests/chaos/test_chaos.py")
-_ON_ITS_OWN_RAY = "tests/e2e/test_cluster.py"
 
 
 @cache
 def _group(file):
-    """What a file's tests are run with: all that use this process' Ray together, one after the other."""
-    if file == _ON_ITS_OWN_RAY:
-        return file
+    """What a file's tests are run with: all that use Ray in one process, one after the other."""
     return "ray" if file.startswith(_ON_RAY) or "ray_local" in (_ROOT / file).read_text(encoding="utf-8") else file
 
 
