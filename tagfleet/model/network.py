@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
-from torch.utils.flop_counter import FlopCounterMode
 
 from tagfleet.model.config import NetworkConfig
 
@@ -148,6 +147,10 @@ class NetworkCost:
 
 def cost_of(config: NetworkConfig, heads: Mapping[str, int], *, n_mels: int, n_frames: int) -> NetworkCost:
     """Parameters, and multiply-adds per clip, counted by PyTorch without computing anything (meta tensors)."""
+    from torch.utils.flop_counter import (
+        FlopCounterMode,
+    )  # brings Triton: a quarter of a second that tagging need not wait
+
     with torch.device("meta"):
         net = TagNet(config, heads).eval()
         with FlopCounterMode(display=False) as counter:

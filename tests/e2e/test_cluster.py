@@ -91,52 +91,19 @@ def labelled(laptop):
     return root
 
 
-def test_train_on_both_nodes_then_look_at_what_the_cluster_keeps(laptop, labelled):
-    found = laptop.json("submit", "train", *TINY, *TWO_WORKERS, "--submission-id", "first", "--wait")
-    assert (found["status"], found["exit_code"], found["new"]) == ("SUCCEEDED", 0, True)
-    assert found["result"]["model"] == "smoke:1"
-    assert str(ModelStore(labelled).resolve("smoke")) == "smoke:1"
-
-    # The same id again is the same job; another command of that id is refused.
-    again = laptop.json("submit", "train", *TINY, *TWO_WORKERS, "--submission-id", "first", "--wait")
-    assert (again["status"], again["new"]) == ("SUCCEEDED", False)
-    refused = laptop.json("submit", "evaluate", "smoke", "--submission-id", "first", expected=1)
-    assert "first is another command: python -m jobs.train" in refused["error"]["message"]
-
-    # Both nodes were needed: one CPU each, and no job may ask for more than there is.
-    error = laptop.json("submit", "train", *TINY, "--workers", "4", "--submission-id", "large", expected=1)["error"]
-    assert "train needs 4 CPUs (there: 2) at once" in error["message"]
-
-    status = laptop.json("jobs", "status", "first")
-    assert status["record"]["status"] == "finished" and status["epoch"]["epoch"] == status["epochs"] == 2
-    code, out, _ = laptop.run("jobs", "list")
-    assert code == 0 and [line.split("\t")[:3] for line in out.splitlines()[1:]] == [["first", "train", "SUCCEEDED"]]
-    code, out, _ = laptop.run("jobs", "logs", "first", "--tail", "2")
-    assert code == 0 and len(out.splitlines()) == 2 and '"model": "smoke:1"' in out
-
-    # A job's failure is the command's: message, hint and code are the job's own.
-    error = laptop.json("submit", "retag", "--model", "smoke", "--submission-id", "lost", "--wait", expected=4)["error"]
-    assert "60 of 60 tracks failed" in error["message"]
-    assert laptop.json("jobs", "status", "lost")["record"]["status"] == "refused"
-
-    # Nothing that anybody can read there is a secret.
-    kept = laptop.api("/api/jobs/") + "".join(laptop.api(f"/api/jobs/{job}/logs") for job in ("first", "lost"))
-    for secret in (s3server.SECRET_KEY, s3server.ACCESS_KEY, laptop.cluster.token.read_text()):
-        assert secret not in kept
-    files = "".join(labelled.read(info.key).decode("utf-8", "replace") for info in labelled.list("runs/first"))
-    assert s3server.SECRET_KEY not in files and laptop.cluster.token.read_text() not in files
-
-
-def test_a_node_dies_the_job_is_stopped_and_the_same_id_goes_on(laptop, labelled):
-    words = ["submit", "train", *TINY, *TWO_WORKERS, "-s", "train.epochs=60", "--submission-id", "long"]
-    laptop.json(*words)
+def test_a_node_dies_the_job_is_stopped_and_the_same_id_goes_on_to_the_end(laptop, labelled):
+    # Both nodes are needed: one CPU each.
+    words = ["submit", "train", *TINY, *TWO_WORKERS, "-s", "train.epochs=20", "--submission-id", "long"]
+    assert laptop.json(*words)["new"] is True
     laptop.until(lambda: len(read_metrics(labelled, "long")) >= 2)
     laptop.cluster.kill_worker()
-    waiting = laptop.start("jobs", "status", "long", "--wait")
+    waiting, following = laptop.start("jobs", "status", "long", "--wait"), laptop.start("jobs", "logs", "long", "-f")
     code, out, _ = laptop.run("jobs", "stop", "long")
     assert code == 0
     out, err = waiting.communicate(timeout=120)
     assert (waiting.returncode, out) == (6, "") and "long was stopped" in err
+    out, _ = following.communicate(timeout=60)
+    assert following.returncode == 0 and "was stopped" in out
     stopped = laptop.json("jobs", "status", "long")
     assert (stopped["status"], stopped["exit_code"], stopped["record"]["status"]) == ("STOPPED", 6, "stopped")
     before = stopped["epoch"]["epoch"]
@@ -149,12 +116,43 @@ def test_a_node_dies_the_job_is_stopped_and_the_same_id_goes_on(laptop, labelled
     sent.send_signal(2)  # Ctrl-C: only the view ends
     out, err = sent.communicate(timeout=60)
     assert sent.returncode == 130 and "Detached" in err and "jobs logs long -f" in err
-    assert laptop.json("jobs", "status", "long")["status"] == "RUNNING"
-    assert laptop.json("submit", "train", *words[2:])["new"] is False
-    following = laptop.start("jobs", "logs", "long", "-f")
-    laptop.run("jobs", "stop", "long")
-    out, _ = following.communicate(timeout=60)
-    assert following.returncode == 0 and out.count("Epoch 4:") <= 1 and "was stopped" in out
+    # The same id again is the same job, running or over.
+    found = laptop.json(*words, "--wait")
+    assert (found["status"], found["exit_code"], found["new"]) == ("SUCCEEDED", 0, False)
+    assert found["result"]["model"] == "smoke:1"
+    assert str(ModelStore(labelled).resolve("smoke")) == "smoke:1"
+    code, out, _ = laptop.run("jobs", "logs", "long")
+    assert code == 0 and out.count("Epoch 4:") <= 1
+
+    look_at_what_the_cluster_keeps(laptop, labelled)
+
+
+def look_at_what_the_cluster_keeps(laptop, labelled):
+    # Another command of that id is refused, and no job may ask for more than there is.
+    refused = laptop.json("submit", "evaluate", "smoke", "--submission-id", "long", expected=1)
+    assert "long is another command: python -m jobs.train" in refused["error"]["message"]
+    error = laptop.json("submit", "train", *TINY, "--workers", "4", "--submission-id", "large", expected=1)["error"]
+    assert "train needs 4 CPUs (there: 2) at once" in error["message"]
+
+    status = laptop.json("jobs", "status", "long")
+    assert status["record"]["status"] == "finished" and status["epoch"]["epoch"] == status["epochs"] == 20
+    code, out, _ = laptop.run("jobs", "list")
+    listed = [line.split("\t")[:3] for line in out.splitlines()[1:]]
+    assert code == 0 and ["long", "train", "SUCCEEDED"] in listed
+    code, out, _ = laptop.run("jobs", "logs", "long", "--tail", "2")
+    assert code == 0 and len(out.splitlines()) == 2 and '"model": "smoke:1"' in out
+
+    # A job's failure is the command's: message, hint and code are the job's own.
+    error = laptop.json("submit", "retag", "--model", "smoke", "--submission-id", "lost", "--wait", expected=4)["error"]
+    assert "60 of 60 tracks failed" in error["message"]
+    assert laptop.json("jobs", "status", "lost")["record"]["status"] == "refused"
+
+    # Nothing that anybody can read there is a secret.
+    kept = laptop.api("/api/jobs/") + "".join(laptop.api(f"/api/jobs/{job}/logs") for job in ("long", "lost"))
+    for secret in (s3server.SECRET_KEY, s3server.ACCESS_KEY, laptop.cluster.token.read_text()):
+        assert secret not in kept
+    files = "".join(labelled.read(info.key).decode("utf-8", "replace") for info in labelled.list("runs/long"))
+    assert s3server.SECRET_KEY not in files and laptop.cluster.token.read_text() not in files
 
 
 def test_retag_and_code_that_is_sent(laptop):

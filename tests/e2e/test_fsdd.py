@@ -32,7 +32,7 @@ def settings(tmp_path):
     (tmp_path / "digits.toml").write_text(f'name = "digits"\n[[axes]]\naxis = "digit"\nexclusive = true\n{labels}')
     (tmp_path / "tagfleet.toml").write_text(
         'root = "root"\n[audio]\nclip_frames = 48\nn_clips = 1\n[audio.log_mel]\nf_max = 4000\n'
-        "[network]\nwidth = 16\nn_blocks = 5\n[data]\nclips_per_track = 1\n[train]\nepochs = 20\n"
+        "[network]\nwidth = 16\nn_blocks = 5\n[data]\nclips_per_track = 1\n[train]\nepochs = 10\n"
     )
     return tmp_path / "tagfleet.toml"
 

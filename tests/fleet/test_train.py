@@ -247,7 +247,7 @@ def test_what_cannot_be_learnt_or_measured_is_refused_before_anything_is_written
     assert list(root.list("runs")) == []
 
 
-def until(true, timeout_s=90):
+def until(true, timeout_s=150):
     deadline = time.monotonic() + timeout_s
     while not true():
         assert time.monotonic() < deadline, "timed out"
