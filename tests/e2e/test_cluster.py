@@ -20,7 +20,7 @@ from tests.e2e.raycluster import BIN, free_ports, two_nodes
 from tests.fleet.synthetic import store_catalog, store_log_mels
 from tests.model.taggers import random_tagger
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(900)
 
 TINY = ["--recipe", "smoke", "-s", "audio.clip_frames=32", "-s", "network.width=8", "-s", "train.batch_size=4"]
 TWO_WORKERS = ["--workers", "2", "-s", "workers.cpus_per_worker=1"]
