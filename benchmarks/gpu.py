@@ -23,7 +23,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from benchmarks.agreement import table
+from benchmarks.agreement import Logits, table
+from benchmarks.backends import network
 from benchmarks.on_ray import tag_rounds
 from benchmarks.tracks import BenchTrack, rendered
 from benchmarks.work import plan_rows, publish_untrained, run_facts, untrained
@@ -34,7 +35,7 @@ from tagfleet.fleet.stages import Listening, Tagging
 from tagfleet.model.backends import with_backend
 from tagfleet.model.config import Backend, NetworkConfig
 from tagfleet.model.network import TagNet, for_inference
-from tagfleet.model.tagger import Tagger, n_labels
+from tagfleet.model.tagger import Tagger
 from tagfleet.settings import WIDTH_ON_GPU
 from tagfleet.store.objects import Storage
 
@@ -46,10 +47,10 @@ CONFIGS = {
 }
 WIDTHS = (NetworkConfig().width, WIDTH_ON_GPU)
 BACKENDS: tuple[Backend, ...] = ("torch", "torch-bf16")
+DEVICE = "cuda"
 AT_ONCE = 8
 REPEATS = 30
 
-Logits = dict[str, NDArray[np.float32]]
 Way = Callable[[Sequence[NDArray[np.float32]]], list[Logits]]
 """The log-mels of tracks to their logits."""
 
@@ -73,12 +74,6 @@ class Busy:
         rows = [line.split(", ") for line in self._smi.communicate()[0].splitlines() if line.count(", ") == 1]
         self.share = statistics.mean(float(row[0]) for row in rows) / 100 if rows else float("nan")
         self.peak_mb = max((float(row[1]) for row in rows), default=float("nan"))
-
-
-def network(tagger: Tagger, backend: Backend, device: str) -> TagNet:
-    net = TagNet(tagger.network, n_labels(tagger.taxonomy))
-    net.load_state_dict(dict(tagger.weights))
-    return with_backend(for_inference(net), backend, device)
 
 
 def fetched(by_axis: dict[str, Tensor]) -> Logits:
@@ -174,16 +169,14 @@ WAYS: dict[str, Callable[[TagNet, str], Way]] = {
 
 
 @torch.inference_mode()
-def alone(tagger: Tagger, tracks: Sequence[NDArray[np.float32]], device: str) -> str:
+def alone(tagger: Tagger, tracks: Sequence[NDArray[np.float32]]) -> str:
     """Wall ms per track of each way, how far logits are from float32 on the CPU, and whether bits depend on company."""
-    truth = one_by_one(network(tagger, "torch", "cpu"), "cpu")(tracks)
+    truth = one_by_one(with_backend(for_inference(network(tagger)), "torch"), "cpu")(tracks)
     rows = []
-    for backend in BACKENDS if device != "cpu" else BACKENDS[:1]:
-        net = network(tagger, backend, device)
+    for backend in BACKENDS:
+        net = with_backend(for_inference(network(tagger)), backend, DEVICE)
         for name, make in WAYS.items():
-            if device == "cpu" and make in (pinned, as_graph):
-                continue
-            way = make(net, device)
+            way = make(net, DEVICE)
             answers, backwards = way(tracks), way(tracks[::-1])[::-1]
             # The same tracks in other company: one dropped at the start.
             shifted = [answer for n in range(1, len(tracks), AT_ONCE) for answer in way(tracks[n : n + AT_ONCE])]
@@ -217,21 +210,12 @@ def stage(root: Storage, heard: pa.Table, backend: Backend, device: str, n_block
     tagging = Tagging(root, run_facts(untrained(root), backend), last=True, device=device)
     tagging(heard)
     cpu, wall = time.process_time(), time.perf_counter()
-    with Busy() if device != "cpu" else Nobody() as busy:
+    with Busy() as busy:
         for _ in range(n_blocks):
             tagging(heard)
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     n = n_blocks * heard.num_rows
     return [device, backend, f"{n / wall:.0f}", f"{1000 * cpu / n:.2f}", f"{busy.share:.0%}", f"{busy.peak_mb:.0f}"]
-
-
-class Nobody(Busy):
-    def __enter__(self) -> Busy:
-        self.share = self.peak_mb = 0.0
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        pass
 
 
 def under_ray(root: Storage, tracks: Sequence[BenchTrack], n_rounds: int) -> str:
@@ -240,7 +224,7 @@ def under_ray(root: Storage, tracks: Sequence[BenchTrack], n_rounds: int) -> str
     for name, config in CONFIGS.items():
         with ray_cluster(RayConfig()):
             short = tag_rounds(root, tracks, config)
-            with Busy() if config.gpu_workers else Nobody() as busy:
+            with Busy() as busy:
                 long = tag_rounds(root, list(tracks) * n_rounds, config)
         n, wall_s = len(tracks) * (n_rounds - 1), long["wall_s"] - short["wall_s"]
         x = (long["audio_s"] - short["audio_s"]) / wall_s
@@ -255,15 +239,15 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=50)
     parser.add_argument("--blocks", type=int, default=40, help="of 128 tracks, for the stage alone (40)")
     parser.add_argument("--keep", type=Path)
-    parser.add_argument("--device", default="cuda", help=argparse.SUPPRESS)
     parser.add_argument("--no-ray", action="store_true")
     options = parser.parse_args()
+    if not torch.cuda.is_available():
+        parser.error("there is no CUDA GPU here")
     n_cpus = os.cpu_count() or 1
     with tempfile.TemporaryDirectory() as folder:
         tracks = rendered((options.keep or Path(folder, "tracks")).absolute(), options.tracks)
         torch.set_num_threads(1)
-        name = torch.cuda.get_device_name() if options.device == "cuda" else "CPU"
-        print(f"{name}, {n_cpus} CPUs, torch {torch.__version__}, {len(tracks)} tracks\n", flush=True)
+        print(f"{torch.cuda.get_device_name()}, {n_cpus} CPUs, torch {torch.__version__}, {len(tracks)} tracks\n")
         for width in WIDTHS:
             root = Storage(str(Path(folder, f"root-{width}")))
             publish_untrained(root, NetworkConfig(width=width))
@@ -271,9 +255,9 @@ def main() -> None:
             heard = Listening(root=root, audio=tagger.audio, limits=DecodeLimits())(plan_rows(tracks))
             shape = (-1, tagger.audio.log_mel.n_mels, tagger.audio.clip_frames)
             mels = [np.array(x.as_py(), np.float32).reshape(shape) for x in heard["log_mel"]]
-            print(f"## width {width}\n\n{alone(tagger, mels, options.device)}\n", flush=True)
+            print(f"## width {width}\n\n{alone(tagger, mels)}\n", flush=True)
             many = pa.concat_tables([heard] * 10).slice(0, 128).combine_chunks()
-            where = [("cpu", "torch")] + [(options.device, backend) for backend in BACKENDS if options.device != "cpu"]
+            where = [("cpu", "torch"), *((DEVICE, backend) for backend in BACKENDS)]
             rows = [stage(root, many, b, d, options.blocks if d != "cpu" else 1) for d, b in where]
             print(
                 table(["stage on", "backend", "tracks/s", "CPU ms per track", "GPU busy", "MB"], rows), "\n", flush=True

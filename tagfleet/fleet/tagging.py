@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 ROWS_WITHOUT_RAY = 20_000
 """Up to so many rows of touched files are rewritten by this process, where no audio has to be heard."""
 GPU_DEVICE = "cuda"
+"""Where the actors of GPUs compute."""
 PARTS_PER_WORKER = 8
 """At least, as far as the tracks allow: progress is what is written, and the last parts end together."""
 _NETWORK = pa.array([DECODE, NETWORK])

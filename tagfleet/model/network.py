@@ -147,9 +147,8 @@ class NetworkCost:
 
 def cost_of(config: NetworkConfig, heads: Mapping[str, int], *, n_mels: int, n_frames: int) -> NetworkCost:
     """Parameters, and multiply-adds per clip, counted by PyTorch without computing anything (meta tensors)."""
-    from torch.utils.flop_counter import (
-        FlopCounterMode,
-    )  # brings Triton: a quarter of a second that tagging need not wait
+    # It brings Triton: a quarter of a second that tagging need not wait.
+    from torch.utils.flop_counter import FlopCounterMode
 
     with torch.device("meta"):
         net = TagNet(config, heads).eval()
